@@ -1,0 +1,36 @@
+"""SimCLR image embeddings as a scikit-learn transformer.
+
+The public names are imported when they are first used, so that
+``import sksimclr`` stays cheap and does not import torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("sksimclr")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0+unknown"
+
+_ESTIMATORS = {
+    "AuroraPreprocessor": "_preprocessing",
+    "SimCLRTransformer": "_simclr",
+}
+_MODULES = ("augmentations", "datasets", "model_selection")
+
+__all__ = ["__version__", *_ESTIMATORS, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in _ESTIMATORS:
+        return getattr(import_module(f"{__name__}.{_ESTIMATORS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted(__all__)

@@ -1,0 +1,92 @@
+"""The networks: an encoder for images of any number of channels, a projection head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torchvision.models
+from torch import nn
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+CIFAR_SIZE = 32  # largest image side, in pixels, that gets the small stem by default
+
+EncoderFactory = Callable[[int], nn.Module]
+
+
+def make_encoder(
+    encoder: str | EncoderFactory, *, n_channels: int, image_size: int, stem: str
+) -> nn.Module:
+    """Build an encoder with random weights.
+
+    Parameters
+    ----------
+    encoder : str or callable
+        Name of a torchvision ResNet, or a factory ``f(n_channels) -> nn.Module``.
+    n_channels : int
+        Channels of the images.
+    image_size : int
+        Side of the images, pixels.
+    stem : {"auto", "imagenet", "cifar"}
+        First layers of a ResNet: 7 x 7 convolution of stride 2 and max pooling, or
+        3 x 3 convolution alone; "auto" is "cifar" up to 32 pixels.
+
+    Returns
+    -------
+    nn.Module
+        Maps (n, n_channels, image_size, image_size) to embeddings (n, d).
+    """
+    if isinstance(encoder, str):
+        return _make_resnet(encoder, n_channels, _resolve_stem(stem, image_size))
+    return encoder(n_channels)
+
+
+def _resolve_stem(stem: str, image_size: int) -> str:
+    if stem != "auto":
+        return stem
+    return "cifar" if image_size <= CIFAR_SIZE else "imagenet"
+
+
+def _make_resnet(name: str, n_channels: int, stem: str) -> nn.Module:
+    network = torchvision.models.get_model(name, weights=None)
+    kernel, stride, padding = (3, 1, 1) if stem == "cifar" else (7, 2, 3)
+    first = nn.Conv2d(n_channels, 64, kernel, stride, padding, bias=False)
+    nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+    network.conv1 = first
+    if stem == "cifar":
+        network.maxpool = nn.Identity()
+    network.fc = nn.Identity()
+    return network
+
+
+def embedding_dim(encoder: nn.Module, *, n_channels: int, image_size: int) -> int:
+    """Return d, the length of an embedding, from one forward of an empty image.
+
+    Raises
+    ------
+    ValueError
+        The encoder does not return an array of shape (n, d).
+    """
+    images = torch.zeros(2, n_channels, image_size, image_size)
+    was_training = encoder.training
+    with torch.inference_mode():
+        shape = tuple(encoder.eval()(images).shape)
+    encoder.train(was_training)
+    if len(shape) != 2 or shape[0] != 2:
+        raise ValueError(
+            "An encoder must map images (n, C, H, W) to embeddings (n, d); for "
+            f"{tuple(images.shape)} the given one returned shape {shape}."
+        )
+    return shape[1]
+
+
+def make_projection_head(n_features: int, projection_dim: int) -> nn.Sequential:
+    """Build the projection head W2 max(0, W1 h), without biases.
+
+    Its hidden layer is as wide as the embedding, `n_features`.
+    """
+    return nn.Sequential(
+        nn.Linear(n_features, n_features, bias=False),
+        nn.ReLU(),
+        nn.Linear(n_features, projection_dim, bias=False),
+    )

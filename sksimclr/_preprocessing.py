@@ -1,0 +1,372 @@
+"""From raw all-sky frames to images of the aurora on one scale."""
+
+import math
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral, Real
+
+import numpy as np
+from joblib import cpu_count
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+
+from sksimclr._validation import (
+    Interval,
+    StrOptions,
+    check_images,
+    check_pair,
+    validates_parameters,
+)
+
+_BLOCK_PIXELS = 1 << 19  # of frames worked on together: they stay in the cache
+_WORKING_MEMORY = 56 << 20  # bytes that all threads together may use on the side
+_BYTES_PER_PIXEL = 24  # that a thread uses, at most, while it works on a block
+_LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+_MOST_NAMED = 10  # frames without contrast that a warning lists
+
+
+class AuroraPreprocessor(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    auto_wrap_output_keys=None,
+):
+    r"""Crop all-sky frames to the field of view and stretch their contrast.
+
+    Every frame I becomes, inside a circle around the zenith,
+
+    .. math:: \\min(\\max((I - I_1) / (I_{99} - I_1), 0), 1)
+
+    with its own 1st and 99th percentiles, and 0 outside: equation (1) of [1]_.
+    Stateless: `transform` works without `fit`.
+
+    Parameters
+    ----------
+    radius : float, default=0.85
+        Radius of the field of view as a fraction of half the shorter side, > 0.
+    center : (float, float), default=None
+        Row and column of the zenith in pixels, counted from 0. None is ``(H / 2,
+        W / 2)``, as in raw THEMIS frames; the released OATH images have (127, 128).
+    percentiles : (float, float), default=(1, 99)
+        Percentiles that become 0 and 1, in [0, 100].
+    percentiles_over : {"field", "frame"}, default="field"
+        Take them over the field of view, or over the whole frame.
+    size : int, default=None
+        Resize the result to squares of this side in pixels, antialiased.
+    image_shape : tuple of int, default=None
+        Shape of one frame, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
+        default they are square if they can be, else strips one pixel high, which have
+        no circle to crop to.
+    dtype : {"float32", "uint8"}, default="float32"
+        Of the result: in [0, 1], or in [0, 255] for a quarter of the memory.
+
+    Attributes
+    ----------
+    image_shape_ : tuple of int
+        Shape of one frame seen in `fit`.
+    n_features_in_ : int
+        Number of values in one frame.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names of X, when X was a data frame of flattened rows.
+
+    See Also
+    --------
+    SimCLRTransformer : Embeddings of the result.
+
+    Notes
+    -----
+    Percentiles are those of ``numpy.percentile(..., method="linear")``. Frames are
+    worked on block by block, on all cores: memory beyond X and the result stays below
+    64 MB for frames of up to a million pixels.
+
+    ``set_output`` has no effect: images are not columns of a table.
+
+    References
+    ----------
+    .. [1] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
+
+    Examples
+    --------
+    >>> from sksimclr import AuroraPreprocessor
+    >>> from sksimclr.datasets import make_aurora
+    >>> frames = make_aurora(3, size=32, random_state=0).images
+    >>> frames.dtype, frames.shape
+    (dtype('uint16'), (3, 32, 32))
+    >>> images = AuroraPreprocessor().fit_transform(frames)
+    >>> images.dtype, images.shape, images.min(), images.max()
+    (dtype('float32'), (3, 32, 32), np.float32(0.0), np.float32(1.0))
+    """
+
+    _parameter_constraints = {
+        "radius": [Interval(Real, 0, None, closed="neither")],
+        "center": [tuple, list, None],
+        "percentiles": [tuple, list],
+        "percentiles_over": [StrOptions({"field", "frame"})],
+        "size": [Interval(Integral, 1, None, closed="left"), None],
+        "image_shape": [tuple, list, None],
+        "dtype": [StrOptions({"float32", "uint8"})],
+    }
+
+    def __init__(
+        self,
+        radius=0.85,
+        *,
+        center=None,
+        percentiles=(1, 99),
+        percentiles_over="field",
+        size=None,
+        image_shape=None,
+        dtype="float32",
+    ):
+        self.radius = radius
+        self.center = center
+        self.percentiles = percentiles
+        self.percentiles_over = percentiles_over
+        self.size = size
+        self.image_shape = image_shape
+        self.dtype = dtype
+
+    @validates_parameters(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and the form of X; nothing is learnt.
+
+        Parameters
+        ----------
+        X : images
+            Raw frames: ``(n, H, W)``, ``(n, H, W, C)``, flattened rows
+            ``(n, n_pixels)``, a lazily sliced array, or paths of image files.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not as described.
+        FileNotFoundError
+            One of the paths in X does not exist.
+        """
+        check_pair("percentiles", self.percentiles, 0, 100)
+        images = check_images(self, X, reset=True)
+        field_of_view(images.image_shape, self.radius, self.center)
+        return self
+
+    def transform(self, X):
+        """Crop and stretch every frame.
+
+        Parameters
+        ----------
+        X : images
+            In any form that `fit` takes.
+
+        Returns
+        -------
+        ndarray
+            Grey images in the layout of X: ``(n, H, W)`` for such frames and for
+            paths, ``(n, H, W, 1)`` for frames with channels, rows for rows. Of
+            several channels, the only one with signal is taken, or the luminance.
+
+        Raises
+        ------
+        ValueError
+            X is not as described.
+        FileNotFoundError
+            One of the paths in X does not exist.
+
+        Warns
+        -----
+        UserWarning
+            Lists the frames without contrast, which become zeros.
+        """
+        low_high = check_pair("percentiles", self.percentiles, 0, 100)
+        images = check_images(self, X, reset=False)
+        height, width = images.image_shape[:2]
+        field = field_of_view(images.image_shape, self.radius, self.center)
+        sides = (self.size, self.size) if self.size else (height, width)
+        out = np.empty((len(images), *sides), self.dtype)
+
+        def process(rows):
+            """Fill `out[rows]`; say which of the frames have contrast."""
+            frames = to_grey(images.read(rows))
+            over = field if self.percentiles_over == "field" else np.ones_like(field)
+            limits = percentile_limits(frames, over, low_high)
+            stretched = _resize(stretch(frames, limits, field), self.size)
+            out[rows] = _as_dtype(stretched, self.dtype)
+            return limits[:, 0] == limits[:, 1]
+
+        n_pixels = height * width
+        with ThreadPoolExecutor(_n_threads(n_pixels)) as threads:
+            blocks = images.blocks(max(1, _BLOCK_PIXELS // n_pixels))
+            flat = np.concatenate(list(threads.map(process, blocks)))
+        _warn_of_flat_frames(images, flat)
+        return out.reshape(_layout(images.ndim, out.shape))
+
+    def set_output(self, *, transform=None):
+        """Do nothing: images are not columns of a table.
+
+        Parameters
+        ----------
+        transform : ignored
+
+        Returns
+        -------
+        self
+        """
+        return self
+
+    @property
+    def _n_features_out(self):
+        return self.size**2 if self.size else math.prod(self.image_shape_[:2])
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = [self.dtype]
+        tags.requires_fit = False
+        return tags
+
+
+def field_of_view(image_shape, radius, center):
+    """Return a boolean mask (H, W), True inside the field of view.
+
+    Pixels at a distance of at most `radius` times half the shorter side from `center`;
+    all of them in images that are one pixel high or wide.
+    """
+    height, width = image_shape[:2]
+    if min(height, width) == 1:
+        return np.ones((height, width), dtype=bool)
+    row, column = (height / 2, width / 2) if center is None else center
+    rows, columns = np.ogrid[:height, :width]
+    limit = radius * min(height, width) / 2
+    field = (rows - row) ** 2 + (columns - column) ** 2 <= limit**2
+    if not field.any():
+        raise ValueError(
+            f"No pixel of images of {height} x {width} pixels lies within {limit:g} "
+            f"pixels of center={(row, column)}. Check radius and center."
+        )
+    return field
+
+
+def to_grey(frames):
+    """Return frames (n, H, W) of frames with or without channels.
+
+    Of grey and alpha, the grey; of colours, the only channel with signal, or else the
+    luminance.
+    """
+    if frames.ndim == 3:
+        return frames
+    if frames.shape[3] <= 2:
+        return frames[..., 0]
+    colours = frames[..., :3]
+    has_signal = colours.any(axis=(1, 2))
+    single = has_signal.sum(axis=1) <= 1
+    if single.all():  # keeps the integers
+        channel = has_signal.argmax(axis=1)[:, None, None, None]
+        return np.take_along_axis(colours, channel, axis=3)[..., 0]
+    grey = colours @ _LUMINANCE
+    grey[single] = colours[single].sum(axis=3)
+    return grey
+
+
+def percentile_limits(frames, field, percentiles):
+    """Return two percentiles of every frame over the pixels of `field`.
+
+    Equal to ``numpy.percentile(..., method="linear")``. Integers of 8 and 16 bits are
+    ordered by a radix sort, which is faster than numpy's partition of each frame.
+
+    Parameters
+    ----------
+    frames : ndarray of shape (n, H, W)
+    field : ndarray of shape (H, W), bool
+    percentiles : (float, float)
+        In [0, 100].
+
+    Returns
+    -------
+    ndarray of shape (n, 2), float64
+    """
+    pixels = np.compress(field.ravel(), frames.reshape(len(frames), -1), axis=1)
+    if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > 2:
+        return np.percentile(pixels.astype(np.float64), percentiles, axis=1).T
+    pixels.sort(axis=1, kind="stable")
+    place = np.asarray(percentiles) / 100 * (pixels.shape[1] - 1)
+    below = np.floor(place).astype(int)
+    above = np.minimum(below + 1, pixels.shape[1] - 1)
+    low, high = pixels[:, below].astype(np.float64), pixels[:, above]
+    weight = place - below
+    step = high - low
+    return np.where(weight < 0.5, low + step * weight, high - step * (1 - weight))
+
+
+def stretch(frames, limits, field):
+    """Return (I - low) / (high - low) cut to [0, 1] in the field, 0 outside it.
+
+    Parameters
+    ----------
+    frames : ndarray of shape (n, H, W)
+    limits : ndarray of shape (n, 2)
+        Low and high; frames where they are equal become 0.
+    field : ndarray of shape (H, W), bool
+
+    Returns
+    -------
+    ndarray of shape (n, H, W), float32
+        Computed in float64 unless float32 holds every value of the input's type.
+    """
+    dtype = np.result_type(frames.dtype, np.float32)
+    low, high = limits.T[:, :, None, None]
+    contrast = high - low
+    gain = np.divide(1, contrast, out=np.zeros_like(contrast), where=contrast > 0)
+    out = np.subtract(frames, low.astype(dtype), dtype=dtype)
+    out *= gain.astype(dtype)
+    np.clip(out, 0, 1, out=out)
+    out *= field
+    return out.astype(np.float32, copy=False)
+
+
+def _n_threads(n_pixels):
+    """Return how many threads may work on frames of so many pixels."""
+    block_bytes = max(n_pixels, _BLOCK_PIXELS) * _BYTES_PER_PIXEL
+    return max(1, min(cpu_count(), _WORKING_MEMORY // block_bytes))
+
+
+def _resize(images, size):
+    """Resize (n, H, W) to squares, if a size is given."""
+    if size is None:
+        return images
+    import torch
+
+    from sksimclr.augmentations import resize
+
+    resized = resize(torch.from_numpy(images)[:, None], size)
+    return resized[:, 0].numpy()
+
+
+def _as_dtype(images, dtype):
+    return np.rint(images * 255).astype(np.uint8) if dtype == "uint8" else images
+
+
+def _layout(ndim, shape):
+    """Return the shape of the result for frames that came in `ndim` dimensions."""
+    if ndim == 2:
+        return (shape[0], shape[1] * shape[2])
+    return (*shape, 1) if ndim == 4 else shape
+
+
+def _warn_of_flat_frames(images, flat):
+    """Say which frames had no contrast, in one warning."""
+    numbers = np.flatnonzero(flat)
+    if len(numbers) == 0:
+        return
+    named = ", ".join(images.name(number) for number in numbers[:_MOST_NAMED])
+    more = f" and {len(numbers) - _MOST_NAMED} more" * (len(numbers) > _MOST_NAMED)
+    warnings.warn(
+        f"{len(numbers)} frame(s) without contrast became zeros: {named}{more}.",
+        stacklevel=3,
+    )

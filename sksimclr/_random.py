@@ -1,0 +1,40 @@
+"""Randomness that leaves the caller's random state as it was."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+_global_state = threading.Lock()
+
+
+def spawn_seeds(seed: int, n_seeds: int) -> list[int]:
+    """Derive independent seeds from one.
+
+    Examples
+    --------
+    >>> spawn_seeds(0, 2) == spawn_seeds(0, 3)[:2]
+    True
+    """
+    return [int(word) for word in np.random.SeedSequence(seed).generate_state(n_seeds)]
+
+
+def make_generator(seed: int) -> torch.Generator:
+    """Return a new generator on the CPU, whose draws no device changes."""
+    return torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def torch_seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generator for a while, then put its state back.
+
+    For code that draws from nothing else, such as the initialisation of torchvision's
+    networks. The lock keeps threads that fit at the same time apart.
+    """
+    with _global_state, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

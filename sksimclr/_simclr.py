@@ -1,0 +1,325 @@
+"""SimCLR as a scikit-learn transformer."""
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sksimclr._embedding import embed
+from sksimclr._encoders import (
+    RESNETS,
+    embedding_dim,
+    make_encoder,
+    make_projection_head,
+)
+from sksimclr._random import spawn_seeds, torch_seeded
+from sksimclr._training import OPTIMIZERS, TrainingPlan, resolve_device, train
+from sksimclr._validation import (
+    Interval,
+    StrOptions,
+    check_images,
+    validates_parameters,
+)
+from sksimclr.augmentations import ResizedCrop, VerticalFlip
+
+
+class SimCLRTransformer(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Embed images with an encoder trained on them without labels, by SimCLR.
+
+    `fit` makes two random views of every image and trains the encoder until the views
+    of one image lie close together and those of different images apart [1]_ [2]_.
+    `transform` returns the encoder's output, on which a linear classifier often
+    suffices. The defaults are the recipe of [1]_ for all-sky images of the aurora.
+
+    Parameters
+    ----------
+    encoder : str or callable, default="resnet18"
+        A torchvision ResNet, trained from random weights ("resnet18", "resnet34",
+        "resnet50", "resnet101", "resnet152"), or an importable factory
+        ``f(n_channels) -> nn.Module`` of networks that map ``(n, C, H, W)`` to
+        ``(n, n_features)``.
+    temperature : float, default=0.5
+        Temperature of the NT-Xent loss, > 0. Smaller ones weigh hard negatives more.
+    augmentations : tuple, default=(ResizedCrop(), VerticalFlip())
+        Members of :mod:`sksimclr.augmentations`, applied in order to make each view.
+    projection_dim : int, default=64
+        Length of the projections that the loss compares.
+    image_size : int, default=224
+        Side, in pixels, of the square views and of the images that are embedded.
+    image_shape : tuple of int, default=None
+        Shape of one image, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
+        default they are square if they can be, else strips one pixel high.
+    stem : {"auto", "imagenet", "cifar"}, default="auto"
+        First layers of a ResNet: 7 x 7 convolution of stride 2 and max pooling, or
+        3 x 3 convolution alone. "auto" is "cifar" for an `image_size` up to 32.
+    max_epochs : int, default=100
+        Passes over the images. 0 embeds with the random encoder, a baseline that every
+        trained one must beat.
+    batch_size : int, default=128
+        Images in a step, at least 2; the loss sees twice as many views. A last batch
+        of a single image is left out of its epoch. Larger than the data means all.
+    lr : float, default=3e-4
+        Learning rate.
+    weight_decay : float, default=0.0
+    optimizer : {"adam", "adamw", "sgd"}, default="adam"
+        "sgd" has a momentum of 0.9.
+    lr_schedule : {"cosine"} or None, default=None
+        "cosine": rise over the first 10 % of the steps, then half a cosine to zero.
+        None keeps `lr` fixed.
+    device : str, default="auto"
+        "auto" takes CUDA, MPS or the CPU, the first there is; or a torch device.
+    callbacks : list, default=None
+        skorch callbacks. There is no validation loss: those that monitor a score need
+        ``monitor="train_loss"``.
+    random_state : int, RandomState instance or None, default=None
+        Of the initial weights, the order of the images and the views. The same int,
+        number of threads and library versions give the same bits. Pass an int when
+        the pipeline caches with ``memory``.
+    verbose : int, default=0
+        1 prints a row per epoch and shows progress bars.
+
+    Attributes
+    ----------
+    encoder_ : nn.Module
+        The trained encoder, on the CPU, in evaluation mode.
+    projector_ : nn.Module
+        The projection head, only used in training.
+    history_ : list of dict
+        A row for each epoch: "epoch", "loss" (mean over the batches), "lr",
+        "seconds", "images_per_second".
+    n_iter_ : int
+        Epochs that were run.
+    image_shape_ : tuple of int
+        Shape of one image seen in `fit`.
+    n_features_in_ : int
+        Number of values in one image.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names of X, when X was a data frame of flattened rows.
+
+    See Also
+    --------
+    AuroraPreprocessor : Bring raw all-sky frames to a common scale first.
+
+    Notes
+    -----
+    X may be grey images ``(n, H, W)``, images with 1 to 4 channels ``(n, H, W, C)``,
+    flattened rows ``(n, n_pixels)``, a memory map or another lazily sliced array, or
+    a sequence of paths of image files; all images have one shape. Integers of 8 and
+    16 bits are divided by their type's maximum, other numbers are taken as they are.
+
+    Inside ``cross_val_score`` the encoder is trained anew in every fold and never sees
+    the test images (inductive). To train it once on all images without their labels
+    and probe it many times (transductive, as in [1]_), wrap a fitted one in
+    ``sklearn.frozen.FrozenEstimator``.
+
+    References
+    ----------
+    .. [1] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
+    .. [2] Chen et al. (2020), "A Simple Framework for Contrastive Learning of Visual
+       Representations", https://arxiv.org/abs/2002.05709
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sksimclr import SimCLRTransformer
+    >>> digits = load_digits().images[:32]  # (32, 8, 8)
+    >>> simclr = SimCLRTransformer(image_size=8, max_epochs=1, random_state=0)
+    >>> simclr.fit_transform(digits).shape
+    (32, 512)
+    """
+
+    _parameter_constraints = {
+        "encoder": [StrOptions(set(RESNETS)), callable],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "augmentations": [tuple, list],
+        "projection_dim": [Interval(Integral, 1, None, closed="left")],
+        "image_size": [Interval(Integral, 1, None, closed="left")],
+        "image_shape": [tuple, list, None],
+        "stem": [StrOptions({"auto", "imagenet", "cifar"})],
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "optimizer": [StrOptions(set(OPTIMIZERS))],
+        "lr_schedule": [StrOptions({"cosine"}), None],
+        "device": [str],
+        "callbacks": [list, tuple, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        encoder="resnet18",
+        *,
+        temperature=0.5,
+        augmentations=(ResizedCrop(), VerticalFlip()),  # noqa: B008 (they are frozen)
+        projection_dim=64,
+        image_size=224,
+        image_shape=None,
+        stem="auto",
+        max_epochs=100,
+        batch_size=128,
+        lr=3e-4,
+        weight_decay=0.0,
+        optimizer="adam",
+        lr_schedule=None,
+        device="auto",
+        callbacks=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.encoder = encoder
+        self.temperature = temperature
+        self.augmentations = augmentations
+        self.projection_dim = projection_dim
+        self.image_size = image_size
+        self.image_shape = image_shape
+        self.stem = stem
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.device = device
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @validates_parameters(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train the encoder on the images, without labels.
+
+        Parameters
+        ----------
+        X : images in any form described in the notes of the class
+            At least two.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not as described; or training diverged.
+        FileNotFoundError
+            One of the paths in X does not exist.
+        """
+        device = resolve_device(self.device)
+        plan = self._plan()
+        images = check_images(self, X, reset=True, min_images=2)
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        weight_seed, order_seed, view_seed = spawn_seeds(seed, 3)
+        encoder, projector = self._make_networks(images.n_channels, weight_seed)
+        history = train(
+            encoder,
+            projector,
+            images,
+            plan,
+            device=device,
+            order_seed=order_seed,
+            view_seed=view_seed,
+        )
+        self._check_loss(history, min(self.batch_size, len(images)))
+        self.encoder_ = encoder.cpu().eval()
+        self.projector_ = projector.cpu().eval()
+        self.history_ = history
+        self.n_iter_ = len(history)
+        return self
+
+    def transform(self, X):
+        """Embed images with the trained encoder.
+
+        Parameters
+        ----------
+        X : images in any form described in the notes of the class
+            Of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32
+            The embeddings; the same to the bit whatever else is in X.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            `fit` was not called.
+        ValueError
+            X is not as described.
+        FileNotFoundError
+            One of the paths in X does not exist.
+        """
+        check_is_fitted(self)
+        device = resolve_device(self.device)
+        images = check_images(self, X, reset=False)
+        return embed(
+            self.encoder_,
+            images,
+            image_size=self.image_size,
+            n_features=self._n_features_out,
+            device=device,
+            verbose=self.verbose,
+        )
+
+    def _plan(self):
+        return TrainingPlan(
+            temperature=self.temperature,
+            augmentations=tuple(self.augmentations),
+            image_size=self.image_size,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            optimizer=self.optimizer,
+            lr_schedule=self.lr_schedule,
+            callbacks=tuple(self.callbacks or ()),
+            verbose=self.verbose,
+        )
+
+    def _make_networks(self, n_channels, seed):
+        """Build encoder and projection head with weights drawn from `seed`."""
+        shape = {"n_channels": n_channels, "image_size": self.image_size}
+        with torch_seeded(seed):
+            encoder = make_encoder(self.encoder, stem=self.stem, **shape)
+            self._n_features_out = embedding_dim(encoder, **shape)
+            projector = make_projection_head(self._n_features_out, self.projection_dim)
+        return encoder, projector
+
+    def _check_loss(self, history, batch_size):
+        """Raise if training diverged, warn if it learnt nothing."""
+        loss = history[-1]["loss"] if history else 0.0
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"Training diverged: the loss of epoch {len(history)} is {loss}. Use a "
+                f"smaller lr than {self.lr} or check the range of the images."
+            )
+        collapsed = np.log(2 * batch_size - 1)
+        if abs(loss - collapsed) < 0.01 * collapsed:
+            warnings.warn(
+                f"The last loss, {loss:.3f}, is that of a collapsed encoder, "
+                f"ln(2 N - 1) = {collapsed:.3f} for batches of N = {batch_size}: all "
+                "embeddings may be alike. Train longer, change lr, or check the images "
+                "and augmentations.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags

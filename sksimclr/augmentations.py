@@ -1,0 +1,296 @@
+"""Random augmentations that make the views SimCLR compares.
+
+Each is a frozen dataclass that is called on a whole batch. Its result depends on the
+batch and the generator alone, and it compares, prints and hashes by its parameters,
+so a tuple of them can be searched over with ``GridSearchCV`` and cached.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tvf
+
+__all__ = ["HorizontalFlip", "ResizedCrop", "VerticalFlip", "make_view"]
+
+_ATTEMPTS = 10  # draws of a box before the largest centred one is taken
+
+
+class Augmentation(Protocol):
+    """What `SimCLRTransformer` expects of an augmentation."""
+
+    def __call__(
+        self, images: Tensor, *, generator: torch.Generator, size: int
+    ) -> Tensor:
+        """Augment float images of shape (n, C, H, W); views have side `size`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ResizedCrop:
+    """Cut a random box out of every image and resize it to a square.
+
+    Equal to torchvision's ``RandomResizedCrop`` in distribution and, for the same
+    boxes, to its antialiased bilinear ``resized_crop``.
+
+    Parameters
+    ----------
+    scale : (float, float), default=(0.08, 1.0)
+        Smallest and largest area of the box as a fraction of the image's, in (0, 1].
+    ratio : (float, float), default=(3/4, 4/3)
+        Smallest and largest aspect ratio (width / height) of the box, before it is
+        resized; drawn uniformly on a logarithmic scale.
+
+    Examples
+    --------
+    >>> import torch
+    >>> crop = ResizedCrop(scale=(0.2, 1.0))
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> crop(torch.rand(4, 1, 32, 40), generator=generator, size=16).shape
+    torch.Size([4, 1, 16, 16])
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __post_init__(self) -> None:
+        _check_range("ResizedCrop", "scale", self.scale, high=1.0)
+        _check_range("ResizedCrop", "ratio", self.ratio, high=math.inf)
+
+    def __call__(
+        self, images: Tensor, *, generator: torch.Generator, size: int
+    ) -> Tensor:
+        """Return one random crop of every image.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), floating point
+        generator : torch.Generator
+        size : int
+            Side of the result in pixels.
+
+        Returns
+        -------
+        Tensor of shape (n, C, size, size)
+        """
+        boxes = self.draw_boxes(
+            len(images), images.shape[-2], images.shape[-1], generator
+        )
+        return resized_crop(images, boxes, size)
+
+    def draw_boxes(
+        self, n_images: int, height: int, width: int, generator: torch.Generator
+    ) -> Tensor:
+        """Draw one box for every image.
+
+        Returns
+        -------
+        Tensor of shape (n_images, 4), int64
+            Top, left, height and width in pixels.
+        """
+        draws = torch.rand(
+            n_images, _ATTEMPTS, 2, generator=generator, device=generator.device
+        ).double()
+        area = height * width * _between(self.scale, draws[..., 0])
+        log_ratio = (math.log(self.ratio[0]), math.log(self.ratio[1]))
+        ratio = torch.exp(_between(log_ratio, draws[..., 1]))
+        w = torch.round(torch.sqrt(area * ratio)).long()
+        h = torch.round(torch.sqrt(area / ratio)).long()
+        fits = (0 < w) & (w <= width) & (0 < h) & (h <= height)
+        first = fits.int().argmax(dim=1, keepdim=True)
+        h, w = h.gather(1, first)[:, 0], w.gather(1, first)[:, 0]
+        corner = torch.rand(
+            n_images, 2, generator=generator, device=generator.device
+        ).double()
+        top = (corner[:, 0] * (height - h + 1)).long()
+        left = (corner[:, 1] * (width - w + 1)).long()
+        boxes = torch.stack([top, left, h, w], dim=1)
+        return torch.where(
+            fits.any(dim=1, keepdim=True), boxes, self._central_box(height, width, boxes)
+        )
+
+    def _central_box(self, height: int, width: int, like: Tensor) -> Tensor:
+        """Return the largest centred box that has an allowed aspect ratio."""
+        ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
+        w = min(width, round(height * ratio))
+        h = min(height, round(width / ratio))
+        return like.new_tensor([(height - h) // 2, (width - w) // 2, h, w])
+
+
+@dataclass(frozen=True)
+class VerticalFlip:
+    """Turn images upside down at random: a flip over a horizontal axis.
+
+    Parameters
+    ----------
+    p : float, default=0.5
+        Probability, in [0, 1].
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.tensor([[[[0.0], [1.0]]]])
+    >>> VerticalFlip(p=1)(images, generator=torch.Generator(), size=2).flatten()
+    tensor([1., 0.])
+    """
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_probability("VerticalFlip", self.p)
+
+    def __call__(
+        self, images: Tensor, *, generator: torch.Generator, size: int
+    ) -> Tensor:
+        """Flip each of `images` of shape (n, C, H, W) with probability `p`."""
+        return _flip_some(images, self.p, generator, axis=-2)
+
+
+@dataclass(frozen=True)
+class HorizontalFlip:
+    """Mirror images left to right at random: a flip over a vertical axis.
+
+    Not part of the paper's recipe, since east and west differ for the aurora.
+
+    Parameters
+    ----------
+    p : float, default=0.5
+        Probability, in [0, 1].
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.tensor([[[[0.0, 1.0]]]])
+    >>> HorizontalFlip(p=1)(images, generator=torch.Generator(), size=2).flatten()
+    tensor([1., 0.])
+    """
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_probability("HorizontalFlip", self.p)
+
+    def __call__(
+        self, images: Tensor, *, generator: torch.Generator, size: int
+    ) -> Tensor:
+        """Flip each of `images` of shape (n, C, H, W) with probability `p`."""
+        return _flip_some(images, self.p, generator, axis=-1)
+
+
+def make_view(
+    images: Tensor,
+    augmentations: Sequence[Augmentation],
+    *,
+    generator: torch.Generator,
+    size: int,
+) -> Tensor:
+    """Apply `augmentations` in order and bring the result to `size`.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, C, H, W), floating point
+    augmentations : sequence of augmentations
+    generator : torch.Generator
+    size : int
+        Side of the view in pixels.
+
+    Returns
+    -------
+    Tensor of shape (n, C, size, size)
+
+    Examples
+    --------
+    >>> import torch
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> views = (ResizedCrop(), VerticalFlip())
+    >>> make_view(torch.rand(4, 1, 32, 32), views, generator=generator, size=16).shape
+    torch.Size([4, 1, 16, 16])
+    """
+    for augmentation in augmentations:
+        images = augmentation(images, generator=generator, size=size)
+    return resize(images, size)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Resize images of shape (n, C, H, W) to squares, bilinear and antialiased."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return tvf.resize(images, [size, size], antialias=True)
+
+
+def resized_crop(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Crop every image to its own box and resize it, bilinear and antialiased.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, C, H, W), floating point
+    boxes : Tensor of shape (n, 4)
+        Top, left, height and width in pixels.
+    size : int
+        Side of the result in pixels.
+
+    Returns
+    -------
+    Tensor of shape (n, C, size, size)
+
+    Notes
+    -----
+    An antialiased resize is linear and separable, so the crops of a whole batch are
+    two batched matrix products, ``rows @ image @ columns.T``, whatever their boxes.
+    """
+    top, left, h, w = boxes.to(images.device).unbind(dim=1)
+    rows = _resize_weights(top, h, images.shape[-2], size).to(images.dtype)
+    columns = _resize_weights(left, w, images.shape[-1], size).to(images.dtype)
+    return rows[:, None] @ images @ columns[:, None].mT
+
+
+def _resize_weights(start: Tensor, length: Tensor, n_pixels: int, size: int) -> Tensor:
+    """Return how much each pixel of a line gives to each pixel of the resized crop.
+
+    The triangle filter of bilinear interpolation, as wide as the scale when the crop
+    shrinks, cut at the crop's ends and normalised: float32, (n, size, n_pixels).
+    """
+    scale = (length / size)[:, None, None]
+    target = torch.arange(size, device=start.device)[None, :, None] + 0.5
+    pixel = torch.arange(n_pixels, device=start.device)[None, None, :]
+    within = pixel - start[:, None, None]
+    distance = (within + 0.5 - target * scale).abs() / scale.clamp(min=1)
+    inside = (within >= 0) & (within < length[:, None, None])
+    weights = (1 - distance).clamp(min=0) * inside
+    return weights / weights.sum(dim=2, keepdim=True)
+
+
+def _flip_some(
+    images: Tensor, p: float, generator: torch.Generator, axis: int
+) -> Tensor:
+    """Flip each image along `axis` with probability `p`."""
+    draws = torch.rand(len(images), generator=generator, device=generator.device)
+    flipped = (draws < p).to(images.device)[:, None, None, None]
+    return torch.where(flipped, images.flip(axis), images)
+
+
+def _between(limits: tuple[float, float], draws: Tensor) -> Tensor:
+    """Stretch draws from [0, 1) to the range between `limits`."""
+    return limits[0] + (limits[1] - limits[0]) * draws
+
+
+def _check_range(
+    owner: str, name: str, limits: tuple[float, float], high: float
+) -> None:
+    """Raise a ValueError unless `limits` are two ordered numbers in (0, high]."""
+    if len(limits) != 2 or not 0 < limits[0] <= limits[1] <= high:
+        raise ValueError(
+            f"{name} of {owner} must be two numbers, 0 < smallest <= largest"
+            f"{'' if math.isinf(high) else f' <= {high:g}'}, got {limits!r}."
+        )
+
+
+def _check_probability(owner: str, p: float) -> None:
+    """Raise a ValueError unless `p` is a probability."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"p of {owner} must be a probability in [0, 1], got {p!r}.")
