@@ -48,7 +48,7 @@ def _resolve_stem(stem: str, image_size: int) -> str:
 
 
 def _make_resnet(name: str, n_channels: int, stem: str) -> nn.Module:
-    network = torchvision.models.get_model(name, weights=None)
+    network: nn.Module = torchvision.models.get_model(name, weights=None)
     kernel, stride, padding = (3, 1, 1) if stem == "cifar" else (7, 2, 3)
     first = nn.Conv2d(n_channels, 64, kernel, stride, padding, bias=False)
     nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
@@ -77,7 +77,7 @@ def embedding_dim(encoder: nn.Module, *, n_channels: int, image_size: int) -> in
             "An encoder must map images (n, C, H, W) to embeddings (n, d); for "
             f"{tuple(images.shape)} the given one returned shape {shape}."
         )
-    return shape[1]
+    return int(shape[1])
 
 
 def make_projection_head(n_features: int, projection_dim: int) -> nn.Sequential:

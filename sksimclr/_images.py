@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_CHANNELS = 4
-_TORCHVISION_SUFFIXES = {".png", ".jpg", ".jpeg"}
 _CHECK_BLOCK = 1 << 24  # bytes looked at in one go when searching for NaN
 
 
@@ -25,8 +24,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     Parameters
     ----------
     path : str or path-like
-        PNG and JPEG are decoded by torchvision (16-bit colour keeps its 16 bits),
-        everything else, and PNG with a palette, by Pillow.
+        Any format that Pillow reads. PNG with 16-bit colours keeps its 16 bits, which
+        takes torchvision.
 
     Returns
     -------
@@ -48,8 +47,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     if not path.exists():
         raise FileNotFoundError(f"There is no image file {str(path)!r}.")
     try:
-        if path.suffix.lower() in _TORCHVISION_SUFFIXES and not _has_palette(path):
-            return _read_with_torchvision(path)
+        if _is_deep_colour_png(path):
+            return _read_deep_colour_png(path)
         return _read_with_pillow(path)
     except (RuntimeError, OSError, SyntaxError) as error:
         raise ValueError(
@@ -58,27 +57,25 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
         ) from error
 
 
-def _has_palette(path: Path) -> bool:
-    """Say whether a file is a PNG of indexed colour, which torchvision misreads."""
+def _is_deep_colour_png(path: Path) -> bool:
+    """Say whether a file is a PNG of several 16-bit channels, as OATH's are."""
     with path.open("rb") as file:
-        header = file.read(26)
-    return header.startswith(b"\x89PNG") and header[25:] == b"\x03"
+        header = file.read(26)  # ends with bits per channel and colour type
+    return header[:4] == b"\x89PNG" and header[24] == 16 and header[25] in (2, 4, 6)
 
 
-def _read_with_torchvision(path: Path) -> NDArray[Any]:
+def _read_deep_colour_png(path: Path) -> NDArray[Any]:
+    """Read a PNG of which Pillow would keep 8 bits."""
     from torchvision.io import decode_image
 
-    pixels: NDArray[Any] = decode_image(str(path), mode="UNCHANGED").numpy()
-    return pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)
+    return np.moveaxis(decode_image(str(path), mode="UNCHANGED").numpy(), 0, -1)
 
 
 def _read_with_pillow(path: Path) -> NDArray[Any]:
     from PIL import Image
 
     with Image.open(path) as image:
-        if image.mode == "P":
-            image = image.convert("RGB")
-        return np.asarray(image)
+        return np.asarray(image.convert("RGB") if image.mode == "P" else image)
 
 
 class Images:
@@ -272,7 +269,8 @@ def is_lazy(X: Any) -> bool:
     """Say whether `X` is an array-like that is read by slicing, such as h5py's."""
     return (
         not isinstance(X, np.ndarray)
-        and all(hasattr(X, name) for name in ("dtype", "shape", "__array__"))
+        and isinstance(getattr(X, "dtype", None), np.dtype)
+        and hasattr(X, "__array__")
         and len(X.shape) >= 3
     )
 

@@ -241,7 +241,12 @@ def field_of_view(image_shape, radius, center):
     height, width = image_shape[:2]
     if min(height, width) == 1:
         return np.ones((height, width), dtype=bool)
-    row, column = (height / 2, width / 2) if center is None else center
+    try:
+        row, column = (height / 2, width / 2) if center is None else center
+    except ValueError as error:
+        raise ValueError(
+            f"center must be None or (row, column) in pixels, got {center!r}."
+        ) from error
     rows, columns = np.ogrid[:height, :width]
     limit = radius * min(height, width) / 2
     field = (rows - row) ** 2 + (columns - column) ** 2 <= limit**2

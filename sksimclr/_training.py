@@ -141,8 +141,8 @@ def resolve_device(device: str) -> torch.device:
     ValueError
         No such device is known, or there is none on this machine.
     """
-    available = [name for name in ("cuda", "mps") if getattr(torch, name).is_available()]
-    available.append("cpu")
+    available = ["cuda"] * torch.cuda.is_available()
+    available += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
     if device == "auto":
         return torch.device(available[0])
     try:
@@ -211,7 +211,7 @@ def _make_net(
     drop_last = n_images % batch_size == 1
     n_batches = n_images // batch_size + (n_images % batch_size > 1)
     return _SimCLRNet(
-        model.to(device, memory_format=torch.channels_last),
+        model.to(memory_format=torch.channels_last),
         criterion=NTXentLoss,
         criterion__temperature=plan.temperature,
         optimizer=optimizer,

@@ -1,0 +1,256 @@
+import tracemalloc
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from sklearn.pipeline import make_pipeline
+from tiny import tiny_simclr
+
+from sksimclr import AuroraPreprocessor
+from sksimclr._images import read_image
+from sksimclr._preprocessing import field_of_view, percentile_limits
+
+
+def equation_1(frame, radius=0.85, center=None, percentiles=(1, 99)):
+    """Equation (1) of the paper, one frame at a time, as it stands."""
+    height, width = frame.shape
+    row, column = center or (height / 2, width / 2)
+    rows, columns = np.mgrid[:height, :width]
+    distance = np.hypot(rows - row, columns - column)
+    inside = distance <= radius * min(height, width) / 2
+    low, high = np.percentile(frame[inside].astype(float), percentiles)
+    return np.where(inside, np.clip((frame - low) / (high - low), 0, 1), 0)
+
+
+@pytest.fixture
+def frames(rng):
+    """Frames like raw ones: uint16, a bias, noise and bright spots."""
+    return (3000 + rng.gamma(2.0, 2000.0, (9, 48, 64))).astype(np.uint16)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32, np.float64, ">u2"])
+def test_equals_equation_1(frames, dtype):
+    """Whatever the numbers are stored as."""
+    expected = [equation_1(frame) for frame in frames]
+    processed = AuroraPreprocessor().fit_transform(frames.astype(dtype))
+    assert processed.dtype == np.float32
+    assert_allclose(processed, expected, atol=3e-7)
+
+
+def test_parameters_of_equation_1(frames):
+    """Radius, centre and percentiles mean what they say."""
+    params = {"radius": 0.6, "center": (20, 33.5), "percentiles": (5, 90)}
+    processed = AuroraPreprocessor(**params).fit_transform(frames)
+    assert_allclose(processed, [equation_1(f, **params) for f in frames], atol=3e-7)
+
+
+def test_percentiles_over_the_whole_frame(frames):
+    """`percentiles_over="frame"` includes what is cropped afterwards."""
+    processed = AuroraPreprocessor(percentiles_over="frame").fit_transform(frames)
+    limits = np.percentile(frames, (1, 99), axis=(1, 2)).T
+    field = field_of_view((48, 64), 0.85, None)
+    expected = np.clip((frames[3] - limits[3, 0]) / np.ptp(limits[3]), 0, 1) * field
+    assert_allclose(processed[3], expected, atol=3e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.int64])
+@pytest.mark.parametrize("n_pixels", [2, 3, 101, 4096])
+@pytest.mark.parametrize("percentiles", [(0, 100), (1, 99), (33.3, 50), (0.01, 99.99)])
+def test_percentiles_equal_numpys(dtype, n_pixels, percentiles, rng):
+    """Exactly, to the last bit, for all integers."""
+    info = np.iinfo(dtype)
+    frames = rng.integers(info.min, info.max, (3, 1, n_pixels), dtype, endpoint=True)
+    field = np.ones((1, n_pixels), dtype=bool)
+    expected = np.percentile(frames.astype(float), percentiles, axis=(1, 2)).T
+    assert_array_equal(percentile_limits(frames, field, percentiles), expected)
+
+
+def test_field_of_view_is_that_of_the_released_images():
+    """37,177 pixels around (127, 128), the furthest at exactly 108.8."""
+    field = field_of_view((256, 256), 0.85, (127, 128))
+    assert field.sum() == 37_177
+    rows, columns = np.nonzero(field)
+    assert np.hypot(rows - 127, columns - 128).max() <= 108.8
+    assert_array_equal(field_of_view((256, 256), 0.85, None)[1:], field[:-1])
+
+
+def test_layouts_are_kept(frames):
+    """Rows stay rows, one channel stays one channel, paths become frames."""
+    expected = AuroraPreprocessor().fit_transform(frames)
+    rows = AuroraPreprocessor(image_shape=(48, 64)).fit_transform(frames.reshape(9, -1))
+    assert_array_equal(rows, expected.reshape(9, -1))
+    channel = AuroraPreprocessor().fit_transform(frames[..., None])
+    assert_array_equal(channel, expected[..., None])
+
+
+def test_memory_maps_and_files(frames, tmp_path):
+    """Both give what the array gives."""
+    expected = AuroraPreprocessor().fit_transform(frames)
+    lazy = np.memmap(tmp_path / "frames", np.uint16, "w+", shape=frames.shape)
+    lazy[:] = frames
+    assert_array_equal(AuroraPreprocessor().fit_transform(lazy), expected)
+    paths = [tmp_path / f"{k}.png" for k in range(9)]
+    for path, frame in zip(paths, frames, strict=True):
+        Image.fromarray(frame).save(path)
+    assert_array_equal(AuroraPreprocessor().fit_transform(paths), expected)
+
+
+def test_the_only_channel_with_signal_is_taken(frames):
+    """Green alone gives what grey frames give, exactly; so does grey and alpha."""
+    expected = AuroraPreprocessor().fit_transform(frames)
+    for channel in range(3):
+        colour = np.zeros((*frames.shape, 3), frames.dtype)
+        colour[..., channel] = frames
+        processed = AuroraPreprocessor().fit_transform(colour)
+        assert_array_equal(processed[..., 0], expected)
+    with_alpha = np.stack([frames, np.full_like(frames, 65535)], axis=-1)
+    assert_array_equal(AuroraPreprocessor().fit_transform(with_alpha)[..., 0], expected)
+
+
+def test_colours_become_luminance(rng):
+    """As Pillow's mode L, frame by frame, with single-channel frames among them."""
+    colour = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    colour[2, ..., [0, 2]] = 0
+    processed = AuroraPreprocessor().fit_transform(colour)[..., 0]
+    grey = np.array(Image.fromarray(colour[1]).convert("L"))
+    assert_allclose(processed[1], equation_1(grey), atol=0.01)
+    assert_allclose(processed[2], equation_1(colour[2, ..., 1]), atol=3e-7)
+
+
+def test_size_resizes_antialiased(frames):
+    """Close to Pillow's antialiased resize; `uint8` rounds."""
+    full = AuroraPreprocessor().fit_transform(frames)
+    small = AuroraPreprocessor(size=16).fit_transform(frames)
+    expected = np.asarray(Image.fromarray(full[0]).resize((16, 16), Image.BILINEAR))
+    assert small.shape == (9, 16, 16)
+    assert_allclose(small[0], expected, atol=1e-5)
+    bytes_ = AuroraPreprocessor(size=16, dtype="uint8").fit_transform(frames)
+    assert bytes_.dtype == np.uint8
+    assert_array_equal(bytes_, np.rint(small * 255))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_idempotent_up_to_rounding(frames, dtype):
+    """Processed once more, nothing changes by more than a rounding step."""
+    preprocessor = AuroraPreprocessor(dtype=dtype)
+    once = preprocessor.fit_transform(frames)
+    scale = 255 if dtype == "uint8" else 1
+    again = preprocessor.fit_transform(once)
+    assert_allclose(again / scale, once / scale, atol=0.005)
+
+
+def test_frames_without_contrast_become_zeros_with_one_warning(frames):
+    """All of them are listed, and the others are not touched."""
+    frames[2] = 1234
+    frames[5, 1:, 1:] = 7  # contrast outside the field of view alone
+    with pytest.warns(UserWarning, match=r"2 frame\(s\).*image 2, image 5") as caught:
+        processed = AuroraPreprocessor(radius=0.5).fit_transform(frames)
+    assert len(caught) == 1
+    assert not processed[[2, 5]].any()
+    assert processed[[0, 1, 3, 4, 6, 7, 8]].any(axis=(1, 2)).all()
+    with pytest.warns(UserWarning, match="image 9 and 20 more"):
+        AuroraPreprocessor().fit_transform(np.zeros((30, 16, 16)))
+
+
+def test_flat_files_are_named(tmp_path):
+    """The warning has the file's name."""
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "dark.png")
+    with pytest.warns(UserWarning, match="dark.png"):
+        AuroraPreprocessor().fit_transform([tmp_path / "dark.png"])
+
+
+def test_works_without_fit(frames):
+    """It is stateless."""
+    assert_array_equal(
+        AuroraPreprocessor().transform(frames),
+        AuroraPreprocessor().fit_transform(frames),
+    )
+
+
+def test_input_is_not_changed(frames):
+    """Neither arrays nor read-only arrays."""
+    before = frames.copy()
+    frames.flags.writeable = False
+    AuroraPreprocessor().fit_transform(frames)
+    assert_array_equal(frames, before)
+
+
+def test_memory_is_input_output_and_at_most_64_mb():
+    """Measured on 400 frames of 256 x 256, whose output takes 105 MB."""
+    frames = np.random.default_rng(0).integers(
+        0, 65535, (400, 256, 256), dtype=np.uint16
+    )
+    for X in (frames, frames[..., :128].astype(np.float64)):
+        preprocessor = AuroraPreprocessor()
+        tracemalloc.start()
+        processed = preprocessor.fit_transform(X)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak - processed.nbytes < 64e6
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"radius": 0}, "'radius' parameter of AuroraPreprocessor"),
+        ({"radius": -1.0}, "'radius' parameter of AuroraPreprocessor"),
+        ({"percentiles": (99, 1)}, r"percentiles must be two increasing.*\(99, 1\)"),
+        ({"percentiles": (1, 101)}, "between 0 and 100"),
+        ({"percentiles": (1, "a")}, "percentiles must be two"),
+        ({"percentiles_over": "disc"}, "'percentiles_over' parameter"),
+        ({"size": 0}, "'size' parameter"),
+        ({"dtype": "float16"}, "'dtype' parameter"),
+        ({"center": (500, 500)}, r"No pixel.*center=\(500, 500\)"),
+        ({"center": (1, 2, 3)}, r"center must be.*\(1, 2, 3\)"),
+        ({"image_shape": (5, 5)}, "do not fit image_shape"),
+    ],
+)
+def test_bad_parameters(frames, params, message):
+    """The error names the parameter and what it got, in `fit` and without it."""
+    X = frames.reshape(9, -1) if "image_shape" in params else frames
+    with pytest.raises(ValueError, match=message):
+        AuroraPreprocessor(**params).fit(X)
+
+
+def test_other_width_than_in_fit(frames):
+    """What `fit` saw is what `transform` expects."""
+    preprocessor = AuroraPreprocessor().fit(frames)
+    with pytest.raises(ValueError, match=r"\(48, 60\).*fitted on.*\(48, 64\)"):
+        preprocessor.transform(frames[:, :, :60])
+
+
+def test_set_output_and_feature_names_in_a_pipeline(frames):
+    """Pandas at the pipeline's end, though images are not a table."""
+    pipe = make_pipeline(AuroraPreprocessor(), tiny_simclr())
+    pipe.set_output(transform="pandas")
+    table = pipe.fit_transform(frames)
+    assert isinstance(table, pd.DataFrame) and table.shape == (9, 8)
+    names = [f"simclrtransformer{k}" for k in range(8)]
+    assert list(table.columns) == names
+    assert list(pipe.get_feature_names_out()) == names
+
+
+# Real frames
+
+
+def test_released_images_hardly_change(real_data):
+    """By at most 0.2 % of full scale: equation (1) was applied inside the disc."""
+    paths = sorted((real_data / "oath" / "images").glob("*.png"))
+    assert len(paths) == 5
+    processed = AuroraPreprocessor(center=(127, 128)).fit_transform(paths)
+    for path, image in zip(paths, processed, strict=True):
+        green = read_image(path)[..., 1] / 65535
+        assert np.abs(image - green).max() <= 0.002
+
+
+def test_raw_themis_frames(raw_frames):
+    """Real frames are stretched as equation (1) says, without a warning."""
+    assert raw_frames.shape == (40, 256, 256)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        processed = AuroraPreprocessor().fit_transform(raw_frames)
+    for k in (0, 17, 39):
+        assert_allclose(processed[k], equation_1(raw_frames[k]), atol=3e-7)
