@@ -276,6 +276,13 @@ class SimCLRTransformer(
         )
 
     def _plan(self):
+        for augmentation in self.augmentations:
+            if isinstance(augmentation, type) or not callable(augmentation):
+                raise ValueError(
+                    "augmentations must be a tuple of members of "
+                    "sksimclr.augmentations, such as (ResizedCrop(), VerticalFlip()), "
+                    f"got {augmentation!r} in it."
+                )
         return TrainingPlan(
             temperature=self.temperature,
             augmentations=tuple(self.augmentations),

@@ -247,18 +247,18 @@ def _callbacks(plan: TrainingPlan, n_batches: int) -> list[Any]:
 
 
 class _WarmUpCosine:
-    """Factor of the learning rate: a linear rise, then half a cosine down to zero."""
+    """Factor of the learning rate: a linear rise, then half a cosine towards zero."""
 
     def __init__(self, n_steps: int):
-        self._n_steps = n_steps
         self._warm_up = max(1, round(_WARM_UP * n_steps))
+        self._cosine = max(1, n_steps - self._warm_up) + 1
 
     def __call__(self, step: int) -> float:
         """Return the factor, in [0, 1], at `step`."""
         if step < self._warm_up:
             return (step + 1) / self._warm_up
-        rest = max(1, self._n_steps - self._warm_up)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - self._warm_up) / rest)))
+        part = min(1.0, (step - self._warm_up + 1) / self._cosine)
+        return 0.5 * (1 + math.cos(math.pi * part))
 
 
 class _EpochRecord(Callback):

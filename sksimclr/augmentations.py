@@ -110,16 +110,15 @@ class ResizedCrop:
         top = (corner[:, 0] * (height - h + 1)).long()
         left = (corner[:, 1] * (width - w + 1)).long()
         boxes = torch.stack([top, left, h, w], dim=1)
-        return torch.where(
-            fits.any(dim=1, keepdim=True), boxes, self._central_box(height, width, boxes)
-        )
+        boxes[~fits.any(dim=1)] = self._central_box(height, width).to(boxes)
+        return boxes
 
-    def _central_box(self, height: int, width: int, like: Tensor) -> Tensor:
+    def _central_box(self, height: int, width: int) -> Tensor:
         """Return the largest centred box that has an allowed aspect ratio."""
         ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
         w = min(width, round(height * ratio))
         h = min(height, round(width / ratio))
-        return like.new_tensor([(height - h) // 2, (width - w) // 2, h, w])
+        return torch.tensor([(height - h) // 2, (width - w) // 2, h, w])
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,8 @@ def resize(images: Tensor, size: int) -> Tensor:
     """Resize images of shape (n, C, H, W) to squares, bilinear and antialiased."""
     if images.shape[-2:] == (size, size):
         return images
-    return tvf.resize(images, [size, size], antialias=True)
+    resized: Tensor = tvf.resize(images, [size, size], antialias=True)
+    return resized
 
 
 def resized_crop(images: Tensor, boxes: Tensor, size: int) -> Tensor:
