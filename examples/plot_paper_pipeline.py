@@ -128,11 +128,17 @@ ConfusionMatrixDisplay.from_predictions(
     ax=left,
 )
 left.set_title("SimCLR + logistic regression, one fold of held-out sequences")
-epochs, losses = zip(*((row["epoch"], row["loss"]) for row in simclr.history_))
-right.plot(epochs, losses, "o-")
+epochs = [row["epoch"] for row in simclr.history_]
+right.plot(epochs, [row["loss"] for row in simclr.history_], "o-")
 right.axhline(np.log(2 * simclr.batch_size - 1), color="0.5", linestyle="--")
-right.annotate("collapsed encoder, ln(2N - 1)", (1, np.log(2 * simclr.batch_size - 1)),
-               xytext=(0, -4), textcoords="offset points", va="top", color="0.35")
+right.annotate(
+    "collapsed encoder, ln(2N - 1)",
+    (1, np.log(2 * simclr.batch_size - 1)),
+    xytext=(0, -4),
+    textcoords="offset points",
+    va="top",
+    color="0.35",
+)
 right.set(xlabel="epoch", ylabel="NT-Xent loss", title="Training, without labels")
 figure.savefig("paper_pipeline.png", dpi=150)
 minutes = (time.perf_counter() - started) / 60

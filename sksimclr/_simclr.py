@@ -263,7 +263,7 @@ class SimCLRTransformer(
         FileNotFoundError
             One of the paths in X does not exist.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "encoder_")
         device = resolve_device(self.device)
         images = check_images(self, X, reset=False)
         return embed(

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tvf
 
 __all__ = ["HorizontalFlip", "ResizedCrop", "VerticalFlip", "make_view"]
@@ -240,9 +241,26 @@ def resized_crop(images: Tensor, boxes: Tensor, size: int) -> Tensor:
 
     Notes
     -----
-    An antialiased resize is linear and separable, so the crops of a whole batch are
-    two batched matrix products, ``rows @ image @ columns.T``, whatever their boxes.
+    A CPU crops one image after another. Other devices, where a thousand small steps
+    would cost more than their arithmetic, use that an antialiased resize is linear and
+    separable: the crops of a whole batch are two batched matrix products.
     """
+    if images.device.type == "cpu":
+        return _crop_one_by_one(images, boxes, size)
+    return _crop_by_matrices(images, boxes, size)
+
+
+def _crop_one_by_one(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Crop and resize every image by itself."""
+    out = images.new_empty(*images.shape[:2], size, size)
+    for k, (top, left, h, w) in enumerate(boxes.tolist()):
+        crop = images[k : k + 1, :, top : top + h, left : left + w]
+        out[k] = F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0]
+    return out
+
+
+def _crop_by_matrices(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Crop and resize all images at once, as ``rows @ image @ columns.T``."""
     top, left, h, w = boxes.to(images.device).unbind(dim=1)
     rows = _resize_weights(top, h, images.shape[-2], size).to(images.dtype)
     columns = _resize_weights(left, w, images.shape[-1], size).to(images.dtype)

@@ -13,6 +13,8 @@ from sksimclr.augmentations import (
     HorizontalFlip,
     ResizedCrop,
     VerticalFlip,
+    _crop_by_matrices,
+    _crop_one_by_one,
     make_view,
     resized_crop,
 )
@@ -31,11 +33,12 @@ def images():
     return torch.rand(32, 2, 40, 56, generator=generator(1))
 
 
+@pytest.mark.parametrize("crop_all", [_crop_one_by_one, _crop_by_matrices])
 @pytest.mark.parametrize("size", [8, 33, 96])
-def test_resized_crop_equals_torchvision_at_the_same_boxes(images, size):
-    """Antialiased and bilinear, whether the crop shrinks or grows."""
+def test_resized_crop_equals_torchvision_at_the_same_boxes(images, size, crop_all):
+    """Antialiased and bilinear, shrinking or growing, for the CPU and for others."""
     boxes = ResizedCrop().draw_boxes(32, 40, 56, generator())
-    ours = resized_crop(images, boxes, size)
+    ours = crop_all(images, boxes, size)
     for image, box, crop in zip(images, boxes.tolist(), ours, strict=True):
         expected = tvf.resized_crop(image, *box, [size, size], antialias=True)
         torch.testing.assert_close(crop, expected, rtol=0, atol=3e-6)

@@ -1,0 +1,173 @@
+"""The package as a whole: layers, metadata, and what a user installs."""
+
+import ast
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import sksimclr
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PACKAGE = _ROOT / "sksimclr"
+_LEVELS = {
+    "_images": 0,
+    "_random": 0,
+    "_validation": 0,
+    "augmentations": 1,
+    "_encoders": 1,
+    "_loss": 1,
+    "_training": 2,
+    "_embedding": 2,
+    "_simclr": 3,
+    "_preprocessing": 3,
+    "model_selection": 3,
+    "datasets": 3,
+    "__init__": 4,
+}
+_TORCH_MODULES = [
+    "_random",
+    "augmentations",
+    "_encoders",
+    "_loss",
+    "_training",
+    "_embedding",
+]
+_PATHS = sorted(_PACKAGE.rglob("*.py"))
+
+
+def imported_names(path):
+    """Return the full names of the modules that a file imports, at any depth."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def level_of(module):
+    """Return the level of `sksimclr.xxx...`, None for other packages."""
+    parts = module.split(".")
+    if parts[0] != "sksimclr":
+        return None
+    return max(_LEVELS[part] for part in parts[1:2])
+
+
+@pytest.mark.parametrize("path", _PATHS, ids=lambda p: str(p.relative_to(_PACKAGE)))
+def test_imports_go_down(path):
+    """No module imports from a level above its own; every module has a level."""
+    own = _LEVELS[path.relative_to(_PACKAGE).parts[0].removesuffix(".py")]
+    for name in imported_names(path):
+        level = level_of(name)
+        assert level is None or level <= own, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("module", _TORCH_MODULES)
+def test_torch_modules_do_not_import_scikit_learn(module):
+    """They can be used, and read, without it."""
+    names = imported_names(_PACKAGE / f"{module}.py")
+    assert not [name for name in names if name.startswith("sklearn")]
+    assert not [name for name in names if "_validation" in name]
+
+
+def test_estimators_hold_no_tensor_algebra():
+    """The transformer's module does not even import torch."""
+    names = imported_names(_PACKAGE / "_simclr.py")
+    assert not [name for name in names if name.split(".")[0] == "torch"]
+
+
+def test_private_parameter_validation_is_imported_in_one_place():
+    """For the day that scikit-learn moves it."""
+    users = [
+        path.name
+        for path in _PATHS
+        if any("_param_validation" in name for name in imported_names(path))
+    ]
+    assert users == ["_validation.py"]
+
+
+def test_modules_and_functions_stay_small():
+    """At most 400 lines a module, 60 lines of code a function."""
+    for path in _PATHS:
+        text = path.read_text()
+        assert len(text.splitlines()) <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                doc = ast.get_docstring(node) or ""
+                lines = node.end_lineno - node.lineno + 1 - len(doc.splitlines())
+                assert lines <= 60, f"{path}: {node.name}"
+
+
+def test_public_names_are_listed_and_documented():
+    """`dir`, `__all__` and what can be imported agree."""
+    assert dir(sksimclr) == sorted(sksimclr.__all__)
+    for name in set(sksimclr.__all__) - {"__version__"}:
+        public = getattr(sksimclr, name)
+        assert public.__doc__
+        for inner in getattr(public, "__all__", []):
+            assert "Examples" in getattr(public, inner).__doc__ or inner.islower()
+    with pytest.raises(AttributeError, match="no attribute 'SimCLR'"):
+        sksimclr.SimCLR  # noqa: B018
+
+
+def test_version_is_the_same_everywhere():
+    """In pyproject.toml, CITATION.cff and the installed metadata."""
+    version = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"][
+        "version"
+    ]
+    assert f"version: {version}\n" in (_ROOT / "CITATION.cff").read_text()
+    assert sksimclr.__version__ in (version, "0+unknown")
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    """Word for word, as the first line of the README that matches."""
+    pattern = re.search(r"grep -m 1 '(.*?)'", (_ROOT / ".ci" / "run").read_text())[1]
+    pattern = pattern.replace(r"\[", "[").replace(r"\]", "]")
+    first, *rest = [re.escape(part) for part in pattern.split(".*")]
+    readme = (_ROOT / "README.md").read_text()
+    found = re.findall(".*".join([first, *rest]) + ".*", readme)
+    assert len(found) == 1 and found[0].endswith("pytest")
+
+
+@pytest.mark.slow
+def test_wheel_and_sdist_work_from_elsewhere(tmp_path):
+    """Both are built, are complete, and the wheel runs outside the checkout."""
+    subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", tmp_path / "dist", _ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    (sdist,) = (tmp_path / "dist").glob("*.tar.gz")
+    in_package = {str(path.relative_to(_ROOT)) for path in _PATHS}
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert in_package | {"sksimclr/py.typed"} <= names
+    assert not [name for name in names if name.startswith(("tests", "examples"))]
+    with tarfile.open(sdist) as tar:
+        members = {name.partition("/")[2] for name in tar.getnames()}
+    assert in_package | {"pyproject.toml", "LICENSE", "README.md"} <= members
+
+    venv.create(tmp_path / "env", with_pip=True, system_site_packages=False)
+    python = tmp_path / "env" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", wheel]
+    subprocess.run(install, check=True)
+    here = Path(sys.executable).parent.parent
+    site = next(here.glob("lib/python*/site-packages"))
+    own = next((tmp_path / "env").glob("lib/python*/site-packages"))
+    code = (
+        f"import sys; sys.path.append({str(site)!r})\n"
+        "import sksimclr, numpy as np\n"
+        f"assert sksimclr.__file__.startswith({str(own)!r}), sksimclr.__file__\n"
+        "simclr = sksimclr.SimCLRTransformer(image_size=8, max_epochs=0)\n"
+        "assert simclr.fit_transform(np.eye(8)[None].repeat(2, 0)).shape == (2, 512)\n"
+    )
+    subprocess.run([python, "-c", code], check=True, cwd=tmp_path)
