@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from real_data import oath_paths, read_cdf_frames, read_pgm_frames
 from sklearn.pipeline import make_pipeline
 from tiny import tiny_simclr
 
@@ -238,7 +239,7 @@ def test_set_output_and_feature_names_in_a_pipeline(frames):
 
 def test_released_images_hardly_change(real_data):
     """By at most 0.2 % of full scale: equation (1) was applied inside the disc."""
-    paths = sorted((real_data / "oath" / "images").glob("*.png"))
+    paths = oath_paths(real_data)
     assert len(paths) == 5
     processed = AuroraPreprocessor(center=(127, 128)).fit_transform(paths)
     for path, image in zip(paths, processed, strict=True):
@@ -246,11 +247,16 @@ def test_released_images_hardly_change(real_data):
         assert np.abs(image - green).max() <= 0.002
 
 
-def test_raw_themis_frames(raw_frames):
+@pytest.mark.parametrize(
+    ("read", "n_frames"), [(read_pgm_frames, 40), (read_cdf_frames, 23)]
+)
+def test_raw_themis_frames(real_data, read, n_frames):
     """Real frames are stretched as equation (1) says, without a warning."""
-    assert raw_frames.shape == (40, 256, 256)
+    if read is read_cdf_frames:
+        pytest.importorskip("cdflib")
+    frames = read(real_data)
+    assert frames.shape == (n_frames, 256, 256) and frames.dtype == np.uint16
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        processed = AuroraPreprocessor().fit_transform(raw_frames)
-    for k in (0, 17, 39):
-        assert_allclose(processed[k], equation_1(raw_frames[k]), atol=3e-7)
+        processed = AuroraPreprocessor().fit_transform(frames)
+    assert_allclose(processed, [equation_1(frame) for frame in frames], atol=3e-7)

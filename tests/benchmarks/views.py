@@ -1,7 +1,7 @@
 """Milliseconds to crop a batch against a loop over torchvision's `resized_crop`.
 
-Run as ``python tests/benchmarks/views.py``. The two alternate in one process on the same
-boxes; medians are printed, and the ratio of each pair.
+Run as ``python tests/benchmarks/views.py``. The two alternate in one process, on the
+same boxes; medians are printed, and the ratio of each pair.
 """
 
 import argparse
