@@ -6,7 +6,12 @@ The public names are imported when they are first used, so that
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sksimclr import augmentations, datasets, model_selection
+    from sksimclr._preprocessing import AuroraPreprocessor
+    from sksimclr._simclr import SimCLRTransformer
 
 try:
     __version__ = version("sksimclr")
@@ -19,7 +24,14 @@ _ESTIMATORS = {
 }
 _MODULES = ("augmentations", "datasets", "model_selection")
 
-__all__ = ["__version__", *_ESTIMATORS, *_MODULES]
+__all__ = [
+    "AuroraPreprocessor",
+    "SimCLRTransformer",
+    "__version__",
+    "augmentations",
+    "datasets",
+    "model_selection",
+]
 
 
 def __getattr__(name: str) -> Any:

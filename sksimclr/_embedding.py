@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from sksimclr._device import to_float
 from sksimclr._images import Images
-from sksimclr._training import to_float
 from sksimclr.augmentations import resize
 
 _BATCH_SIZE = {"cpu": 16}  # larger ones are no faster on a CPU
@@ -35,7 +35,7 @@ def embed(
     Parameters
     ----------
     encoder : nn.Module
-        Not changed; a copy runs on another device.
+        Not changed: a copy of it runs.
     images : Images
     image_size : int
         Side to which the images are resized, pixels.
@@ -50,8 +50,8 @@ def embed(
     ndarray of shape (n_images, n_features), float32
     """
     batch_size = _BATCH_SIZE.get(device.type, _GPU_BATCH_SIZE)
-    model = encoder if device.type == "cpu" else copy.deepcopy(encoder).to(device)
-    model = model.eval().to(memory_format=torch.channels_last)
+    model = copy.deepcopy(encoder).to(device).eval()
+    model = model.to(memory_format=torch.channels_last)
     out = np.empty((len(images), n_features), np.float32)
     progress = tqdm(total=len(images), unit="image", disable=not verbose)
     with progress, torch.inference_mode():

@@ -35,7 +35,17 @@ def make_encoder(
     -------
     nn.Module
         Maps (n, n_channels, image_size, image_size) to embeddings (n, d).
+
+    Raises
+    ------
+    ValueError
+        `encoder` is a network, not a factory.
     """
+    if isinstance(encoder, nn.Module):
+        raise ValueError(
+            "encoder must be a name or a factory f(n_channels) -> nn.Module that every "
+            f"fit calls; got a network, {type(encoder).__name__}(...)."
+        )
     if isinstance(encoder, str):
         return _make_resnet(encoder, n_channels, _resolve_stem(stem, image_size))
     return encoder(n_channels)

@@ -6,8 +6,10 @@ batch at a time from an array, a lazily sliced array or files.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,13 @@ _CHECK_BLOCK = 1 << 24  # bytes looked at in one go when searching for NaN
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read one image file with the values and the data type it was written with.
+    """Read one image file with the values it was written with.
 
     Parameters
     ----------
     path : str or path-like
-        Any format that Pillow reads. PNG with 16-bit colours keeps its 16 bits, which
-        takes torchvision.
+        Any format that Pillow reads, with one frame. PNG with 16-bit colours, as OATH
+        has it, keeps its 16 bits.
 
     Returns
     -------
@@ -36,7 +38,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is a directory, damaged, or not an image.
+        The file is a directory, damaged, not an image, or has several frames.
     """
     path = Path(path)
     if path.is_dir():
@@ -47,35 +49,62 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     if not path.exists():
         raise FileNotFoundError(f"There is no image file {str(path)!r}.")
     try:
-        if _is_deep_colour_png(path):
-            return _read_deep_colour_png(path)
-        return _read_with_pillow(path)
-    except (RuntimeError, OSError, SyntaxError) as error:
+        return _decode(path)
+    except (OSError, SyntaxError, EOFError) as error:
         raise ValueError(
             f"Cannot read {str(path)!r} as an image; it is damaged or of another "
             f"format than its name says. The decoder said: {error}"
         ) from error
 
 
-def _is_deep_colour_png(path: Path) -> bool:
-    """Say whether a file is a PNG of several 16-bit channels, as OATH's are."""
-    with path.open("rb") as file:
-        header = file.read(26)  # ends with bits per channel and colour type
-    return header[:4] == b"\x89PNG" and header[24] == 16 and header[25] in (2, 4, 6)
-
-
-def _read_deep_colour_png(path: Path) -> NDArray[Any]:
-    """Read a PNG of which Pillow would keep 8 bits."""
-    from torchvision.io import decode_image
-
-    return np.moveaxis(decode_image(str(path), mode="UNCHANGED").numpy(), 0, -1)
-
-
-def _read_with_pillow(path: Path) -> NDArray[Any]:
+def _decode(path: Path) -> NDArray[Any]:
+    """Read a file with Pillow, around what it would not say or not keep."""
     from PIL import Image
 
+    image: Any
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB") if image.mode == "P" else image)
+        if getattr(image, "n_frames", 1) > 1 or _has_more_frames(image, path):
+            raise ValueError(
+                f"Expected one image in a file, got several in {str(path)!r}. Read "
+                "them into an array (n, H, W) first."
+            )
+        raw_mode = _raw_mode(image)
+        mode, is_16_bit = image.mode, image.format in ("PNG", "PPM")
+        pixels = np.asarray(image.convert("RGB") if mode == "P" else image)
+    if raw_mode in ("RGB;16B", "RGBA;16B"):
+        return (pixels.astype(np.uint16) << 8) | _low_bytes(path)
+    if mode == "I" and is_16_bit:
+        return pixels.astype(np.uint16)  # Pillow reads their 16 bits as 32
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def _low_bytes(path: Path) -> NDArray[np.uint8]:
+    """Read the low bytes of 16-bit colours, of which Pillow keeps the high ones.
+
+    Taken for little-endian numbers, they are the bytes that Pillow keeps.
+    """
+    from PIL import Image
+
+    image: Any
+    with Image.open(path) as image:
+        codec, extents, offset, raw_mode = image.tile[0]
+        image.tile = [(codec, extents, offset, raw_mode.replace("16B", "16L"))]
+        return np.array(image)
+
+
+def _raw_mode(image: Any) -> str:
+    """Return Pillow's name of the layout of the pixels in the file."""
+    layout = image.tile[0][3] if image.tile else ""
+    return layout if isinstance(layout, str) else str(layout[0])
+
+
+def _has_more_frames(image: Any, path: Path) -> bool:
+    """Say whether images follow the first one in a binary PGM or PPM file."""
+    if image.format != "PPM" or image.tile[0][0] != "raw":
+        return False
+    n_values = math.prod(image.size) * len(image.getbands())
+    n_bytes = n_values * (2 if _raw_mode(image).endswith("16B") else 1)
+    return bool(path.stat().st_size >= image.tile[0][2] + 2 * n_bytes)
 
 
 class Images:
@@ -199,6 +228,8 @@ class FileImages(Images):
                 f"{pixels.shape} {pixels.dtype} in {self.name(number)}. "
                 "Bring them to one size and type first."
             )
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            raise ValueError(_not_finite(self.name(number)))
         return pixels
 
 
@@ -245,14 +276,23 @@ def as_images(X: Any, image_shape: tuple[int, ...] | None = None) -> Images:
 
 
 def is_path_sequence(X: Any) -> bool:
-    """Say whether `X` is a one-dimensional sequence that starts with a path."""
+    """Say whether `X` is a one-dimensional sequence that starts with a path.
+
+    Raises a ValueError for what was probably meant as one.
+    """
     if isinstance(X, (str, os.PathLike)):
         raise ValueError(
             f"Expected images or a sequence of paths, got the single path {X!r}. "
             "Pass a list of files, e.g. sorted(pathlib.Path(folder).glob('*.png'))."
         )
-    if not hasattr(X, "__len__") or getattr(X, "ndim", 1) != 1 or len(X) == 0:
+    if isinstance(X, Iterator):
+        raise ValueError(
+            f"Expected a sequence of images or paths, got {X!r}. Use list."
+        )
+    if not hasattr(X, "__len__") or getattr(X, "ndim", 1) != 1:
         return False
+    if len(X) == 0:
+        raise ValueError("X is empty (0 samples): there are no images and no paths.")
     return isinstance(next(iter(X)), (str, os.PathLike))
 
 
@@ -271,7 +311,7 @@ def is_lazy(X: Any) -> bool:
         not isinstance(X, np.ndarray)
         and isinstance(getattr(X, "dtype", None), np.dtype)
         and hasattr(X, "__array__")
-        and len(X.shape) >= 3
+        and len(X.shape) >= 2
     )
 
 
@@ -293,10 +333,15 @@ def check_finite(pixels: NDArray[Any], numbers: Any) -> None:
         finite = np.isfinite(block).reshape(len(block), -1).all(axis=1)
         if not finite.all():
             number = int(numbers[start + int(np.argmin(finite))])
-            raise ValueError(
-                f"Input X contains NaN or infinity, first in image {number}. "
-                "Remove such images or fill the missing pixels."
-            )
+            raise ValueError(_not_finite(f"image {number}"))
+
+
+def _not_finite(name: str) -> str:
+    """Return the message for an image that is not finite."""
+    return (
+        "Input X contains NaN or infinity, or numbers too large for float32, first in "
+        f"{name}. Remove such images or fill the missing pixels."
+    )
 
 
 def _shape_of_row(
@@ -304,16 +349,26 @@ def _shape_of_row(
 ) -> tuple[int, ...]:
     """Return the shape of an image that came as a row of `n_pixels`."""
     if image_shape is not None:
-        shape = tuple(int(side) for side in image_shape)
-        _check_image_shape(shape, f"image_shape={image_shape!r}")
-        if np.prod(shape) != n_pixels:
+        shape = _as_image_shape(image_shape)
+        if math.prod(shape) != n_pixels:
             raise ValueError(
                 f"Rows of {n_pixels} values do not fit image_shape={shape}, which "
-                f"has {np.prod(shape)}."
+                f"has {math.prod(shape)}."
             )
         return shape
     side = round(n_pixels**0.5)
     return (side, side) if side * side == n_pixels else (1, n_pixels)
+
+
+def _as_image_shape(image_shape: Any) -> tuple[int, ...]:
+    """Return the parameter `image_shape` as a tuple of int."""
+    if any(not isinstance(side, Integral) for side in image_shape):
+        raise ValueError(
+            f"image_shape must be (H, W) or (H, W, C) in pixels, got {image_shape!r}."
+        )
+    shape = tuple(int(side) for side in image_shape)
+    _check_image_shape(shape, f"image_shape={image_shape!r}")
+    return shape
 
 
 def _check_image_shape(shape: tuple[int, ...], where: str) -> None:

@@ -24,7 +24,7 @@ from sksimclr._validation import (
 _BLOCK_PIXELS = 1 << 19  # of frames worked on together: they stay in the cache
 _WORKING_MEMORY = 56 << 20  # bytes that all threads together may use on the side
 _BYTES_PER_PIXEL = 24  # that a thread uses, at most, while it works on a block
-_LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _MOST_NAMED = 10  # frames without contrast that a warning lists
 
 
@@ -38,7 +38,7 @@ class AuroraPreprocessor(
 
     Every frame I becomes, inside a circle around the zenith,
 
-    .. math:: \\min(\\max((I - I_1) / (I_{99} - I_1), 0), 1)
+    .. math:: \min(\max((I - I_1) / (I_{99} - I_1), 0), 1)
 
     with its own 1st and 99th percentiles, and 0 outside: equation (1) of [1]_.
     Stateless: `transform` works without `fit`.
@@ -78,6 +78,8 @@ class AuroraPreprocessor(
 
     Notes
     -----
+    A single frame is ``X[np.newaxis]``: two dimensions mean flattened rows.
+
     Percentiles are those of ``numpy.percentile(..., method="linear")``. Frames are
     worked on block by block, on all cores: memory beyond X and the result stays below
     64 MB for frames of up to a million pixels.
@@ -184,6 +186,7 @@ class AuroraPreprocessor(
         UserWarning
             Lists the frames without contrast, which become zeros.
         """
+        self._validate_params()
         low_high = check_pair("percentiles", self.percentiles, 0, 100)
         images = check_images(self, X, reset=False)
         height, width = images.image_shape[:2]
@@ -241,12 +244,7 @@ def field_of_view(image_shape, radius, center):
     height, width = image_shape[:2]
     if min(height, width) == 1:
         return np.ones((height, width), dtype=bool)
-    try:
-        row, column = (height / 2, width / 2) if center is None else center
-    except ValueError as error:
-        raise ValueError(
-            f"center must be None or (row, column) in pixels, got {center!r}."
-        ) from error
+    row, column = (height / 2, width / 2) if center is None else _as_point(center)
     rows, columns = np.ogrid[:height, :width]
     limit = radius * min(height, width) / 2
     field = (rows - row) ** 2 + (columns - column) ** 2 <= limit**2
@@ -256,6 +254,17 @@ def field_of_view(image_shape, radius, center):
             f"pixels of center={(row, column)}. Check radius and center."
         )
     return field
+
+
+def _as_point(center):
+    """Return the parameter `center` as two floats."""
+    try:
+        row, column = (float(number) for number in center)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"center must be None or (row, column) in pixels, got {center!r}."
+        ) from error
+    return row, column
 
 
 def to_grey(frames):
@@ -270,12 +279,16 @@ def to_grey(frames):
         return frames[..., 0]
     colours = frames[..., :3]
     has_signal = colours.any(axis=(1, 2))
-    single = has_signal.sum(axis=1) <= 1
-    if single.all():  # keeps the integers
-        channel = has_signal.argmax(axis=1)[:, None, None, None]
-        return np.take_along_axis(colours, channel, axis=3)[..., 0]
-    grey = colours @ _LUMINANCE
-    grey[single] = colours[single].sum(axis=3)
+    grey = np.take_along_axis(
+        colours, has_signal.argmax(axis=1)[:, None, None, None], axis=3
+    )[..., 0]
+    mixed = has_signal.sum(axis=1) > 1
+    if mixed.any():
+        grey = grey.astype(np.result_type(grey.dtype, np.float32))
+        grey[mixed] = sum(
+            grey.dtype.type(weight) * colours[mixed, ..., k]
+            for k, weight in enumerate(_LUMINANCE)
+        )
     return grey
 
 
@@ -345,12 +358,9 @@ def _resize(images, size):
     """Resize (n, H, W) to squares, if a size is given."""
     if size is None:
         return images
-    import torch
+    from sksimclr.augmentations import resize_array  # imports torch
 
-    from sksimclr.augmentations import resize
-
-    resized = resize(torch.from_numpy(images)[:, None], size)
-    return resized[:, 0].numpy()
+    return resize_array(images, size)
 
 
 def _as_dtype(images, dtype):

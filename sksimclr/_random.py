@@ -30,11 +30,12 @@ def make_generator(seed: int) -> torch.Generator:
 
 @contextmanager
 def torch_seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generator for a while, then put its state back.
+    """Seed torch's global generators for a while, then put their states back.
 
-    For code that draws from nothing else, such as the initialisation of torchvision's
-    networks. The lock keeps threads that fit at the same time apart.
+    For code that draws from nothing else: the initialisation of torchvision's networks,
+    and dropout. The lock keeps threads that fit at the same time apart.
     """
-    with _global_state, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    devices = range(torch.cuda.device_count())
+    with _global_state, torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
         yield

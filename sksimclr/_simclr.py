@@ -1,6 +1,8 @@
 """SimCLR as a scikit-learn transformer."""
 
+import copy
 import warnings
+from contextlib import nullcontext
 from numbers import Integral, Real
 
 import numpy as np
@@ -13,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sksimclr._device import resolve_device
 from sksimclr._embedding import embed
 from sksimclr._encoders import (
     RESNETS,
@@ -21,11 +24,12 @@ from sksimclr._encoders import (
     make_projection_head,
 )
 from sksimclr._random import spawn_seeds, torch_seeded
-from sksimclr._training import OPTIMIZERS, TrainingPlan, resolve_device, train
+from sksimclr._training import OPTIMIZERS, TrainingPlan, collapsed_loss, train
 from sksimclr._validation import (
     Interval,
     StrOptions,
     check_images,
+    restored_if_it_fails,
     validates_parameters,
 )
 from sksimclr.augmentations import ResizedCrop, VerticalFlip
@@ -71,20 +75,22 @@ class SimCLRTransformer(
     lr : float, default=3e-4
         Learning rate.
     weight_decay : float, default=0.0
+        Of the optimizer, >= 0; decoupled from the gradient for "adamw".
     optimizer : {"adam", "adamw", "sgd"}, default="adam"
         "sgd" has a momentum of 0.9.
     lr_schedule : {"cosine"} or None, default=None
         "cosine": rise over the first 10 % of the steps, then half a cosine to zero.
         None keeps `lr` fixed.
     device : str, default="auto"
-        "auto" takes CUDA, MPS or the CPU, the first there is; or a torch device.
+        "auto" takes CUDA, MPS or the CPU, the first there is; or the name of a torch
+        device, such as "cuda:1".
     callbacks : list, default=None
-        skorch callbacks. There is no validation loss: those that monitor a score need
-        ``monitor="train_loss"``.
+        skorch callbacks, of which copies are used. There is no validation loss: those
+        that monitor a score need ``monitor="train_loss"``.
     random_state : int, RandomState instance or None, default=None
-        Of the initial weights, the order of the images and the views. The same int,
-        number of threads and library versions give the same bits. Pass an int when
-        the pipeline caches with ``memory``.
+        Of the initial weights, the order of the images and the views. On a CPU the
+        same int, number of threads and library versions give the same bits. Pass an
+        int when the pipeline caches with ``memory``.
     verbose : int, default=0
         1 prints a row per epoch and shows progress bars.
 
@@ -101,6 +107,8 @@ class SimCLRTransformer(
         Epochs that were run.
     image_shape_ : tuple of int
         Shape of one image seen in `fit`.
+    image_size_ : int
+        Side to which `transform` resizes images, pixels.
     n_features_in_ : int
         Number of values in one image.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -219,26 +227,11 @@ class SimCLRTransformer(
         FileNotFoundError
             One of the paths in X does not exist.
         """
-        device = resolve_device(self.device)
-        plan = self._plan()
-        images = check_images(self, X, reset=True, min_images=2)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        weight_seed, order_seed, view_seed = spawn_seeds(seed, 3)
-        encoder, projector = self._make_networks(images.n_channels, weight_seed)
-        history = train(
-            encoder,
-            projector,
-            images,
-            plan,
-            device=device,
-            order_seed=order_seed,
-            view_seed=view_seed,
-        )
-        self._check_loss(history, min(self.batch_size, len(images)))
-        self.encoder_ = encoder.cpu().eval()
-        self.projector_ = projector.cpu().eval()
-        self.history_ = history
-        self.n_iter_ = len(history)
+        with restored_if_it_fails(self):
+            device = resolve_device(self.device)
+            plan = self._plan()
+            images = check_images(self, X, reset=True, min_images=2)
+            self._train(images, plan, device)
         return self
 
     def transform(self, X):
@@ -269,64 +262,80 @@ class SimCLRTransformer(
         return embed(
             self.encoder_,
             images,
-            image_size=self.image_size,
+            image_size=self.image_size_,
             n_features=self._n_features_out,
             device=device,
             verbose=self.verbose,
         )
 
     def _plan(self):
-        for augmentation in self.augmentations:
-            if isinstance(augmentation, type) or not callable(augmentation):
-                raise ValueError(
-                    "augmentations must be a tuple of members of "
-                    "sksimclr.augmentations, such as (ResizedCrop(), VerticalFlip()), "
-                    f"got {augmentation!r} in it."
-                )
+        """Return the parameters of training in plain types."""
         return TrainingPlan(
-            temperature=self.temperature,
+            temperature=float(self.temperature),
             augmentations=tuple(self.augmentations),
-            image_size=self.image_size,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
+            image_size=int(self.image_size),
+            max_epochs=int(self.max_epochs),
+            batch_size=int(self.batch_size),
+            lr=float(self.lr),
+            weight_decay=float(self.weight_decay),
             optimizer=self.optimizer,
             lr_schedule=self.lr_schedule,
-            callbacks=tuple(self.callbacks or ()),
-            verbose=self.verbose,
+            callbacks=copy.deepcopy(tuple(self.callbacks or ())),
+            verbose=int(self.verbose),
         )
 
-    def _make_networks(self, n_channels, seed):
-        """Build encoder and projection head with weights drawn from `seed`."""
-        shape = {"n_channels": n_channels, "image_size": self.image_size}
-        with torch_seeded(seed):
+    def _train(self, images, plan, device):
+        """Build the networks, train them and keep the result."""
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        weight_seed, order_seed, view_seed, layer_seed = spawn_seeds(seed, 4)
+        shape = {"n_channels": images.n_channels, "image_size": plan.image_size}
+        with torch_seeded(weight_seed):
             encoder = make_encoder(self.encoder, stem=self.stem, **shape)
-            self._n_features_out = embedding_dim(encoder, **shape)
-            projector = make_projection_head(self._n_features_out, self.projection_dim)
-        return encoder, projector
-
-    def _check_loss(self, history, batch_size):
-        """Raise if training diverged, warn if it learnt nothing."""
-        loss = history[-1]["loss"] if history else 0.0
-        if not np.isfinite(loss):
-            raise ValueError(
-                f"Training diverged: the loss of epoch {len(history)} is {loss}. Use a "
-                f"smaller lr than {self.lr} or check the range of the images."
+            n_features = embedding_dim(encoder, **shape)
+            projector = make_projection_head(n_features, int(self.projection_dim))
+        # ResNets have no random layers; others may have dropout
+        is_resnet = isinstance(self.encoder, str)
+        with nullcontext() if is_resnet else torch_seeded(layer_seed):
+            history = train(
+                encoder,
+                projector,
+                images,
+                plan,
+                device=device,
+                order_seed=order_seed,
+                view_seed=view_seed,
             )
-        collapsed = np.log(2 * batch_size - 1)
-        if abs(loss - collapsed) < 0.01 * collapsed:
-            warnings.warn(
-                f"The last loss, {loss:.3f}, is that of a collapsed encoder, "
-                f"ln(2 N - 1) = {collapsed:.3f} for batches of N = {batch_size}: all "
-                "embeddings may be alike. Train longer, change lr, or check the images "
-                "and augmentations.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        _check_loss(history, plan, len(images))
+        self.encoder_ = encoder.cpu().eval()
+        self.projector_ = projector.cpu().eval()
+        self.history_ = history
+        self.n_iter_ = len(history)
+        self.image_size_ = plan.image_size
+        self._n_features_out = n_features
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _check_loss(history, plan, n_images):
+    """Raise if training diverged, warn if it learnt nothing."""
+    if not history:
+        return
+    loss = history[-1]["loss"]
+    if not np.isfinite(loss):
+        raise ValueError(
+            f"Training diverged: the loss of epoch {len(history)} is {loss}. Use a "
+            f"smaller lr than {plan.lr} or check the range of the images."
+        )
+    collapsed = collapsed_loss(n_images, plan.batch_size)
+    if abs(loss - collapsed) < 0.01 * collapsed:
+        warnings.warn(
+            f"The last loss, {loss:.3f}, is that of a collapsed encoder, ln(2 N - 1) = "
+            f"{collapsed:.3f} on average over batches of N images: all embeddings may "
+            "be alike. Train longer, change lr, or check images and augmentations.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )

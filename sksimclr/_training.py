@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
 
+from sksimclr._device import to_float
 from sksimclr._images import Images
 from sksimclr._loss import NTXentLoss
 from sksimclr._random import make_generator
@@ -73,6 +74,8 @@ def train(
     list of dict
         A row for each epoch: "epoch", "loss", "lr", "seconds", "images_per_second".
     """
+    if plan.max_epochs == 0:
+        return []
     model = ContrastiveModel(encoder, projector, plan, view_seed)
     net = _make_net(model, len(images), plan, device, order_seed).initialize()
     dataset = _BatchDataset(images)
@@ -122,43 +125,32 @@ class ContrastiveModel(nn.Module):
         return projections
 
 
-def to_float(images: Tensor) -> Tensor:
-    """Scale uint8 to [0, 1]; leave floats as they are."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+def batch_sizes(n_images: int, batch_size: int) -> list[int]:
+    """Return the sizes of the batches of one epoch.
 
+    A last batch of a single image is left out: it has no negatives, and would break
+    batch normalisation. A batch is never larger than the data.
 
-def resolve_device(device: str) -> torch.device:
-    """Return the device a name stands for.
-
-    Parameters
-    ----------
-    device : str
-        "auto" is the first of CUDA, MPS and CPU that there is; otherwise a name that
-        ``torch.device`` knows.
-
-    Raises
-    ------
-    ValueError
-        No such device is known, or there is none on this machine.
+    Examples
+    --------
+    >>> batch_sizes(10, 4), batch_sizes(9, 4), batch_sizes(3, 4)
+    ([4, 4, 2], [4, 4], [3])
     """
-    available = ["cuda"] * torch.cuda.is_available()
-    available += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
-    if device == "auto":
-        return torch.device(available[0])
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device must be 'auto' or one of {available} on this machine, got "
-            f"{device!r}."
-        ) from error
-    n_devices = torch.cuda.device_count() if resolved.type == "cuda" else 1
-    if resolved.type not in available or (resolved.index or 0) >= n_devices:
-        raise ValueError(
-            f"There is no device {device!r} on this machine, which has {available}. "
-            "Use device='auto'."
-        )
-    return resolved
+    size = min(batch_size, n_images)
+    rest = n_images % size
+    return [size] * (n_images // size) + [rest] * (rest > 1)
+
+
+def collapsed_loss(n_images: int, batch_size: int) -> float:
+    """Return the mean loss of an epoch when all embeddings are alike: ln(2 N - 1).
+
+    Examples
+    --------
+    >>> round(collapsed_loss(64, 64), 3)
+    4.844
+    """
+    sizes = batch_sizes(n_images, batch_size)
+    return sum(size * math.log(2 * size - 1) for size in sizes) / sum(sizes)
 
 
 class _BatchDataset(Dataset[Any]):
@@ -206,10 +198,7 @@ def _make_net(
 ) -> NeuralNet:
     """Put skorch together for one call of `train`."""
     optimizer, settings = OPTIMIZERS[plan.optimizer]
-    batch_size = min(plan.batch_size, n_images)
-    # A batch of one image has no negatives and would break batch normalisation.
-    drop_last = n_images % batch_size == 1
-    n_batches = n_images // batch_size + (n_images % batch_size > 1)
+    sizes = batch_sizes(n_images, plan.batch_size)
     return _SimCLRNet(
         model.to(memory_format=torch.channels_last),
         criterion=NTXentLoss,
@@ -219,15 +208,15 @@ def _make_net(
         **{f"optimizer__{name}": value for name, value in settings.items()},
         lr=plan.lr,
         max_epochs=plan.max_epochs,
-        batch_size=batch_size,
+        batch_size=sizes[0],
         iterator_train=DataLoader,
         iterator_train__shuffle=True,
-        iterator_train__drop_last=drop_last,
+        iterator_train__drop_last=sum(sizes) < n_images,
         iterator_train__generator=make_generator(order_seed),
         iterator_train__collate_fn=_as_fetched,
         train_split=None,
         predict_nonlinearity=None,
-        callbacks=_callbacks(plan, n_batches),
+        callbacks=_callbacks(plan, len(sizes)),
         device=device,
         verbose=plan.verbose,
         **({} if plan.verbose else {"callbacks__print_log": None}),

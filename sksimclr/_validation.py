@@ -4,6 +4,7 @@ The one module that imports scikit-learn's private parameter validation.
 """
 
 import math
+from contextlib import contextmanager
 
 import numpy as np
 from sklearn.base import _fit_context as validates_parameters
@@ -17,8 +18,24 @@ __all__ = [
     "StrOptions",
     "check_images",
     "check_pair",
+    "restored_if_it_fails",
     "validates_parameters",
 ]
+
+
+@contextmanager
+def restored_if_it_fails(estimator):
+    """Give an estimator its attributes back when the block raises.
+
+    So that a second `fit` that fails, or is interrupted, leaves what the first learnt.
+    """
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 def check_images(estimator, X, *, reset, min_images=1):
@@ -40,6 +57,8 @@ def check_images(estimator, X, *, reset, min_images=1):
     Images
     """
     fitted_shape = None if reset else getattr(estimator, "image_shape_", None)
+    if reset and hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_
     if not is_path_sequence(X) and not is_lazy(X):
         X = _check_in_memory(estimator, X, reset=reset)
     images = as_images(X, fitted_shape or estimator.image_shape)
@@ -66,6 +85,11 @@ def _check_in_memory(estimator, X, *, reset):
     """Let scikit-learn check an array-like; NaN is looked for by `as_images`."""
     X = _stack(X)
     options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
+    if hasattr(X, "columns") and len(X) and is_path_sequence(list(X.iloc[0])):
+        raise ValueError(
+            "X is a table of paths. Pass the one column that has them, such as "
+            f"X[{X.columns[0]!r}]."
+        )
     if getattr(X, "ndim", 2) > 2:
         return check_array(X, estimator=estimator, **options)
     return validate_data(estimator, X, reset=reset, **options)

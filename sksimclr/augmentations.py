@@ -10,20 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from numbers import Real
+from typing import Any, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tvf
 
-__all__ = ["HorizontalFlip", "ResizedCrop", "VerticalFlip", "make_view"]
+__all__ = ["Augmentation", "HorizontalFlip", "ResizedCrop", "VerticalFlip"]
 
 _ATTEMPTS = 10  # draws of a box before the largest centred one is taken
 
 
 class Augmentation(Protocol):
-    """What `SimCLRTransformer` expects of an augmentation."""
+    """What `SimCLRTransformer` expects of an augmentation: a call like this one."""
 
     def __call__(
         self, images: Tensor, *, generator: torch.Generator, size: int
@@ -60,8 +62,9 @@ class ResizedCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __post_init__(self) -> None:
-        _check_range("ResizedCrop", "scale", self.scale, high=1.0)
-        _check_range("ResizedCrop", "ratio", self.ratio, high=math.inf)
+        for name, high in (("scale", 1.0), ("ratio", math.inf)):
+            limits = _check_range("ResizedCrop", name, getattr(self, name), high)
+            object.__setattr__(self, name, limits)
 
     def __call__(
         self, images: Tensor, *, generator: torch.Generator, size: int
@@ -203,6 +206,11 @@ def make_view(
     -------
     Tensor of shape (n, C, size, size)
 
+    Raises
+    ------
+    ValueError
+        An augmentation cannot be called as such.
+
     Examples
     --------
     >>> import torch
@@ -212,7 +220,15 @@ def make_view(
     torch.Size([4, 1, 16, 16])
     """
     for augmentation in augmentations:
-        images = augmentation(images, generator=generator, size=size)
+        try:
+            images = augmentation(images, generator=generator, size=size)
+        except TypeError as error:
+            raise ValueError(
+                "augmentations must be a tuple of members of sksimclr.augmentations, "
+                "such as (ResizedCrop(), VerticalFlip()), or of others that are called "
+                "as aug(images, generator=generator, size=size); got "
+                f"{augmentation!r} in it: {error}"
+            ) from error
     return resize(images, size)
 
 
@@ -222,6 +238,12 @@ def resize(images: Tensor, size: int) -> Tensor:
         return images
     resized: Tensor = tvf.resize(images, [size, size], antialias=True)
     return resized
+
+
+def resize_array(images: NDArray[Any], size: int) -> NDArray[Any]:
+    """Resize grey images of shape (n, H, W), as :func:`resize` does."""
+    resized: NDArray[Any] = resize(torch.from_numpy(images)[:, None], size).numpy()
+    return resized[:, 0]
 
 
 def resized_crop(images: Tensor, boxes: Tensor, size: int) -> Tensor:
@@ -299,16 +321,21 @@ def _between(limits: tuple[float, float], draws: Tensor) -> Tensor:
 
 def _check_range(
     owner: str, name: str, limits: tuple[float, float], high: float
-) -> None:
-    """Raise a ValueError unless `limits` are two ordered numbers in (0, high]."""
-    if len(limits) != 2 or not 0 < limits[0] <= limits[1] <= high:
+) -> tuple[float, float]:
+    """Return two numbers as a tuple, if they are ordered and in (0, high]."""
+    try:
+        smallest, largest = (float(limit) for limit in limits)
+    except (TypeError, ValueError):
+        smallest, largest = math.nan, math.nan
+    if not 0 < smallest <= largest <= high:
         raise ValueError(
             f"{name} of {owner} must be two numbers, 0 < smallest <= largest"
             f"{'' if math.isinf(high) else f' <= {high:g}'}, got {limits!r}."
         )
+    return smallest, largest
 
 
 def _check_probability(owner: str, p: float) -> None:
     """Raise a ValueError unless `p` is a probability."""
-    if not 0 <= p <= 1:
+    if not isinstance(p, Real) or not 0 <= p <= 1:
         raise ValueError(f"p of {owner} must be a probability in [0, 1], got {p!r}.")

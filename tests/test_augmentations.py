@@ -120,6 +120,13 @@ def test_augmentations_are_values(augmentation):
         augmentation.p = 1.0
 
 
+def test_lists_and_tuples_are_the_same_value():
+    """Both can be hashed, cached and compared."""
+    crop = ResizedCrop(scale=[0.2, 1])
+    assert crop == ResizedCrop(scale=(0.2, 1.0))
+    assert hash(crop) == hash(ResizedCrop(scale=(0.2, 1.0)))
+
+
 def test_view_has_the_wanted_size_without_a_crop(images):
     """Without `ResizedCrop` a view is the whole image, resized as torchvision does."""
     view = make_view(images, (), generator=generator(), size=16)
@@ -134,6 +141,9 @@ def test_view_has_the_wanted_size_without_a_crop(images):
         (lambda: ResizedCrop(scale=(0.5, 1.5)), "largest <= 1"),
         (lambda: ResizedCrop(ratio=(2.0, 0.5)), "ratio of ResizedCrop"),
         (lambda: ResizedCrop(scale=(0.5,)), "two numbers"),
+        (lambda: ResizedCrop(scale=0.2), "scale of ResizedCrop.*got 0.2"),
+        (lambda: ResizedCrop(scale=("a", 1)), "scale of ResizedCrop"),
+        (lambda: VerticalFlip(p="often"), "p of VerticalFlip.*'often'"),
         (lambda: VerticalFlip(p=1.5), r"p of VerticalFlip.*1.5"),
         (lambda: HorizontalFlip(p=-0.1), r"p of HorizontalFlip.*-0.1"),
     ],

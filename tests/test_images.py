@@ -1,3 +1,4 @@
+import contextlib
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from png import write_png_16
 from sklearn.base import BaseEstimator
 
 from sksimclr._images import FileImages, as_images, read_image
@@ -61,6 +63,7 @@ def test_all_forms_of_the_same_images_give_the_same_batch(grey, grey_files, tmp_
             (memory_map.reshape(6, 35), (5, 7)),
             (read_only, None),
             (file.create_dataset("grey", data=grey), None),
+            (file.create_dataset("flattened", data=flattened), (5, 7)),
             (torch.from_numpy(grey), None),
             (grey_files, None),
             ([str(path) for path in grey_files], None),
@@ -143,9 +146,9 @@ def test_memory_map_is_not_read_whole(tmp_path):
     lazy[7] = np.nan
     images = check_images(Estimator(), lazy, reset=True)
     assert np.isfinite(images.batch([0, 6])).all()
-    with pytest.raises(ValueError, match="NaN or infinity, first in image 7"):
+    with pytest.raises(ValueError, match="NaN or infinity.*first in image 7"):
         images.batch([3, 7])
-    with pytest.raises(ValueError, match="NaN or infinity, first in image 7"):
+    with pytest.raises(ValueError, match="NaN or infinity.*first in image 7"):
         images.batch(slice(5, 9))
 
 
@@ -156,7 +159,7 @@ def test_not_finite_is_named_at_once(bad, shape):
     X = np.zeros(shape)
     X.reshape(5, -1)[3, 2] = bad
     X.reshape(5, -1)[4, 0] = bad
-    with pytest.raises(ValueError, match="NaN or infinity, first in image 3"):
+    with pytest.raises(ValueError, match="NaN or infinity.*first in image 3"):
         check_images(Estimator(), X, reset=True)
 
 
@@ -170,7 +173,9 @@ def test_not_finite_is_named_at_once(bad, shape):
         (np.zeros((0, 8, 8)), "0 sample"),
         (np.zeros((0, 8)), "0 sample"),
         (np.zeros(5), "Expected 2D array, got 1D array"),
-        ([], "got 1D array|0 sample"),
+        ([], "X is empty"),
+        (iter([np.eye(4)]), "Use list"),
+        (pd.DataFrame({"file": ["a.png", "b.png"]}), r"X\['file'\]"),
         ([np.zeros((4, 4)), np.zeros((4, 5))], r"\(4, 5\) in image 1"),
         (np.array([[["a"]]]), "Unable to convert|must be numbers|dtype='numeric'"),
         ("frames.png", "single path 'frames.png'"),
@@ -211,13 +216,58 @@ def test_sixteen_bit_colour_keeps_its_sixteen_bits(real_data):
     assert pixels.max(axis=(0, 1)).tolist() == [0, 65535, 0]
 
 
-@pytest.mark.parametrize(("suffix", "mode"), [("png", "I;16"), ("tif", "I;16")])
-def test_sixteen_bit_grey_files(suffix, mode, rng, tmp_path):
-    """PNG by torchvision and TIFF by Pillow give the same values."""
+def test_sixteen_bit_colour_without_real_data(rng, tmp_path):
+    """RGB and RGBA, by a writer of PNG that is not Pillow's."""
+    for n_channels in (3, 4):
+        pixels = rng.integers(0, 65536, (5, 7, n_channels), dtype=np.uint16)
+        path = tmp_path / f"{n_channels}.png"
+        write_png_16(path, pixels)
+        np.testing.assert_array_equal(read_image(path), pixels)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+def test_sixteen_bit_grey_files(suffix, rng, tmp_path):
+    """They are uint16, as the array that was written."""
     pixels = rng.integers(0, 65536, (5, 7), dtype=np.uint16)
     path = tmp_path / f"image.{suffix}"
-    Image.fromarray(pixels).save(path)
-    np.testing.assert_array_equal(read_image(path), pixels)
+    if suffix == "pgm":
+        path.write_bytes(b"P5\n7 5\n65535\n" + pixels.astype(">u2").tobytes())
+    else:
+        Image.fromarray(pixels).save(path)
+    image = read_image(path)
+    np.testing.assert_array_equal(image, pixels)
+    assert image.dtype == np.uint16
+
+
+def test_big_endian_tiff_files_are_read(rng, tmp_path):
+    """Several of them, with one data type."""
+    pixels = rng.integers(0, 65536, (2, 5, 7), dtype=np.uint16)
+    paths = [tmp_path / "0.tif", tmp_path / "1.tif"]
+    for path, image in zip(paths, pixels, strict=True):
+        Image.frombytes("I;16B", (7, 5), image.astype(">u2").tobytes()).save(path)
+    np.testing.assert_allclose(batch_of(paths)[:, 0], pixels / 65535, rtol=1e-6)
+
+
+def test_files_with_several_frames_are_refused(rng, tmp_path):
+    """Rather than their first frame taken for all."""
+    frame = Image.fromarray(rng.integers(0, 255, (5, 7), dtype=np.uint8))
+    pages = tmp_path / "pages.tif"
+    frame.save(pages, save_all=True, append_images=[frame, frame])
+    raw = tmp_path / "frames.pgm"
+    raw.write_bytes((b"P5\n7 5\n65535\n" + bytes(70)) * 3)
+    for path in (pages, raw):
+        with pytest.raises(ValueError, match=f"got several in '.*{path.name}'"):
+            read_image(path)
+
+
+def test_nan_in_a_file_is_named(tmp_path):
+    """Floats in TIFF can be NaN."""
+    paths = [tmp_path / f"{k}.tif" for k in range(3)]
+    for path in paths:
+        Image.fromarray(np.zeros((4, 4), np.float32)).save(path)
+    Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(paths[1])
+    with pytest.raises(ValueError, match=r"NaN or infinity.*image 1 \('.*1.tif'\)"):
+        batch_of(paths)
 
 
 def test_palette_png_gives_its_colours(tmp_path):
@@ -238,7 +288,8 @@ def test_jpeg_files_are_read(tmp_path):
 def test_bad_files_are_named(grey_files, tmp_path):
     """Missing, truncated, not an image, a directory, of another size or type."""
     good = grey_files[0]
-    truncated, text, small, deep = (tmp_path / f"{n}.png" for n in "tdse")
+    truncated, text, small, deep, short = (tmp_path / f"{n}.png" for n in "tdseh")
+    short.write_bytes(b"\x89PNG\r\n\x1a\n")
     truncated.write_bytes(good.read_bytes()[:-30])
     text.write_text("not an image")
     Image.new("L", (3, 3)).save(small)
@@ -248,6 +299,7 @@ def test_bad_files_are_named(grey_files, tmp_path):
     for bad, message in [
         (truncated, "Cannot read .*t.png.*damaged"),
         (text, "Cannot read .*d.png"),
+        (short, "Cannot read .*h.png"),
         (tmp_path, "got a directory"),
         (small, r"\(3, 3\) uint8 in image 1 \('.*s.png'\)"),
         (deep, r"\(5, 7\) uint16 in image 1 \('.*e.png'\)"),
@@ -256,6 +308,21 @@ def test_bad_files_are_named(grey_files, tmp_path):
             as_images([good, bad]).batch([0, 1])
     with pytest.raises(FileNotFoundError, match="gone.png"):
         read_image(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_damaged_sixteen_bit_colour_is_an_error_or_an_image(place, rng, tmp_path):
+    """A flipped bit never ends the interpreter."""
+    path = tmp_path / "damaged.png"
+    write_png_16(path, rng.integers(0, 65536, (16, 16, 3), dtype=np.uint16))
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 0xFF
+    path.write_bytes(data)
+    with contextlib.suppress(ValueError):
+        assert read_image(path).shape == (16, 16, 3)
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match="damaged.png"):
+        read_image(path)
 
 
 def test_files_are_only_read_when_asked_for(grey_files):

@@ -66,7 +66,7 @@ def test_loss_is_finite_at_temperature_001_in_float32():
 
 
 def test_half_precision_projections_are_compared_in_float32():
-    """The loss does not lose accuracy under autocast."""
+    """Whatever the network computes in, the loss is float32."""
     z = torch.randn(16, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
     assert nt_xent(z, 0.1).dtype == torch.float32
     torch.testing.assert_close(nt_xent(z, 0.1), nt_xent(z.float(), 0.1))

@@ -5,12 +5,10 @@ import io
 import logging
 import re
 import signal
-import struct
 import subprocess
 import sys
 import tarfile
 import threading
-import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 import urllib3
 from PIL import Image
+from png import write_png_16
 
 from sksimclr.datasets import _oath_files as files
 from sksimclr.datasets import fetch_oath, load_oath
@@ -27,18 +26,6 @@ NAMES = ["arc", "diffuse", "discrete", "cloudy", "moon", "noaurora"]
 N = 12
 LICENCE = "".join(f"line {k} of the licence, with a comma\n" for k in range(1, 19))
 HEADER = "class2,class6,picNum,picType,rotAng\n"
-
-
-def write_png(path, rgb):
-    """Write (H, W, 3) uint16 as a 16-bit RGB PNG, with nothing but zlib."""
-    height, width, _ = rgb.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in rgb)
-    size = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    png = b"\x89PNG\r\n\x1a\n"
-    for kind, data in ((b"IHDR", size), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
-        crc = zlib.crc32(kind + data)
-        png += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
-    path.write_bytes(png)
 
 
 def label_line(number):
@@ -65,7 +52,7 @@ def make_copy(root, n=N):
     for number in range(1, n + 1):
         rgb = np.zeros((8, 9, 3), np.uint16)
         rgb[..., 1] = green_pixels(number)
-        write_png(root / "images" / "cropped_scaled" / f"{number:05d}.png", rgb)
+        write_png_16(root / "images" / "cropped_scaled" / f"{number:05d}.png", rgb)
     return root
 
 
@@ -156,7 +143,7 @@ def test_as_array_names_the_image_that_does_not_fit(copy, broken):
     """An image with signal in red, or of another size, is an error by name."""
     rgb = np.zeros((8, 9 if broken == "colour" else 7, 3), np.uint16)
     rgb[..., 0 if broken == "colour" else 1] = 1000
-    write_png(copy / "images" / "cropped_scaled" / "00007.png", rgb)
+    write_png_16(copy / "images" / "cropped_scaled" / "00007.png", rgb)
     with pytest.raises(ValueError, match=r"00007\.png"):
         load_oath(copy, as_array=True)
 

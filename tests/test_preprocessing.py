@@ -10,7 +10,7 @@ from real_data import oath_paths, read_cdf_frames, read_pgm_frames
 from sklearn.pipeline import make_pipeline
 from tiny import tiny_simclr
 
-from sksimclr import AuroraPreprocessor
+from sksimclr import AuroraPreprocessor, _preprocessing
 from sksimclr._images import read_image
 from sksimclr._preprocessing import field_of_view, percentile_limits
 
@@ -33,8 +33,10 @@ def frames(rng):
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32, np.float64, ">u2"])
-def test_equals_equation_1(frames, dtype):
-    """Whatever the numbers are stored as."""
+@pytest.mark.parametrize("block_pixels", [1, 1 << 19])
+def test_equals_equation_1(frames, dtype, block_pixels, monkeypatch):
+    """Whatever the numbers are stored as, in one block and frame by frame."""
+    monkeypatch.setattr(_preprocessing, "_BLOCK_PIXELS", block_pixels)
     expected = [equation_1(frame) for frame in frames]
     processed = AuroraPreprocessor().fit_transform(frames.astype(dtype))
     assert processed.dtype == np.float32
@@ -117,7 +119,9 @@ def test_colours_become_luminance(rng):
     colour[2, ..., [0, 2]] = 0
     processed = AuroraPreprocessor().fit_transform(colour)[..., 0]
     grey = np.array(Image.fromarray(colour[1]).convert("L"))
-    assert_allclose(processed[1], equation_1(grey), atol=0.01)
+    assert_allclose(processed[1], equation_1(grey), atol=0.01)  # Pillow rounds
+    exact = colour[1] @ np.array([0.299, 0.587, 0.114])
+    assert_allclose(processed[1], equation_1(exact), atol=1e-6)
     assert_allclose(processed[2], equation_1(colour[2, ..., 1]), atol=3e-7)
 
 
@@ -143,8 +147,12 @@ def test_idempotent_up_to_rounding(frames, dtype):
     assert_allclose(again / scale, once / scale, atol=0.005)
 
 
-def test_frames_without_contrast_become_zeros_with_one_warning(frames):
+@pytest.mark.parametrize("block_pixels", [1, 1 << 19])
+def test_frames_without_contrast_become_zeros_with_one_warning(
+    frames, block_pixels, monkeypatch
+):
     """All of them are listed, and the others are not touched."""
+    monkeypatch.setattr(_preprocessing, "_BLOCK_PIXELS", block_pixels)
     frames[2] = 1234
     frames[5, 1:, 1:] = 7  # contrast outside the field of view alone
     with pytest.warns(UserWarning, match=r"2 frame\(s\).*image 2, image 5") as caught:
@@ -179,12 +187,15 @@ def test_input_is_not_changed(frames):
     assert_array_equal(frames, before)
 
 
-def test_memory_is_input_output_and_at_most_64_mb():
+@pytest.mark.parametrize("n_cores", [1, 64])
+def test_memory_is_input_output_and_at_most_64_mb(n_cores, monkeypatch):
     """Measured on 400 frames of 256 x 256, whose output takes 105 MB."""
+    monkeypatch.setattr(_preprocessing, "cpu_count", lambda: n_cores)
     frames = np.random.default_rng(0).integers(
         0, 65535, (400, 256, 256), dtype=np.uint16
     )
-    for X in (frames, frames[..., :128].astype(np.float64)):
+    colour = np.repeat(frames[:150, ..., None], 3, axis=3)
+    for X in (frames, frames[..., :128].astype(np.float64), colour):
         preprocessor = AuroraPreprocessor()
         tracemalloc.start()
         processed = preprocessor.fit_transform(X)
@@ -204,16 +215,19 @@ def test_memory_is_input_output_and_at_most_64_mb():
         ({"percentiles_over": "disc"}, "'percentiles_over' parameter"),
         ({"size": 0}, "'size' parameter"),
         ({"dtype": "float16"}, "'dtype' parameter"),
-        ({"center": (500, 500)}, r"No pixel.*center=\(500, 500\)"),
+        ({"center": (500, 500)}, r"No pixel.*center=\(500.0, 500.0\)"),
         ({"center": (1, 2, 3)}, r"center must be.*\(1, 2, 3\)"),
+        ({"center": ("a", 5)}, r"center must be.*\('a', 5\)"),
         ({"image_shape": (5, 5)}, "do not fit image_shape"),
     ],
 )
 def test_bad_parameters(frames, params, message):
     """The error names the parameter and what it got, in `fit` and without it."""
     X = frames.reshape(9, -1) if "image_shape" in params else frames
-    with pytest.raises(ValueError, match=message):
-        AuroraPreprocessor(**params).fit(X)
+    preprocessor = AuroraPreprocessor(**params)
+    for method in (preprocessor.fit, preprocessor.transform):
+        with pytest.raises(ValueError, match=message):
+            method(X)
 
 
 def test_other_width_than_in_fit(frames):

@@ -20,9 +20,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_html_repr
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from tiny import tiny_encoder, tiny_simclr
 from torch import nn
+from torch.optim.lr_scheduler import StepLR
+from torchvision.transforms import v2
 
 from sksimclr import AuroraPreprocessor, SimCLRTransformer
 from sksimclr._loss import nt_xent
@@ -58,6 +60,31 @@ class BatchLog(Callback):
 def flatten_encoder(n_channels):
     """Return a network that hands on all pixels of 8 x 8 images."""
     return nn.Sequential(nn.Flatten(), nn.Linear(n_channels * 64, 8))
+
+
+def dropout_encoder(n_channels):
+    """Return a network that draws random numbers in its forward pass."""
+    return nn.Sequential(*tiny_encoder(n_channels), nn.Dropout(0.5))
+
+
+class Recorder(nn.Module):
+    """Note the memory format and the number of images of every forward."""
+
+    seen = []
+
+    def __init__(self, n_channels):
+        super().__init__()
+        self.network = tiny_encoder(n_channels)
+
+    def forward(self, images):
+        """Record, then embed."""
+        if self.training:
+            is_last = images.is_contiguous(memory_format=torch.channels_last)
+            weight = self.network[0].weight
+            self.seen.append(
+                (len(images), is_last, weight.stride()[1] == 1, images.stride()[1])
+            )
+        return self.network(images)
 
 
 def image_encoder(n_channels):
@@ -173,6 +200,13 @@ def test_projection_head_is_the_papers(digits):
 # The loop
 
 
+def test_one_forward_of_both_views_with_channels_last(rng):
+    """One call per step, for 2 N views, images and weights in that memory format."""
+    Recorder.seen.clear()
+    tiny_simclr(encoder=Recorder).fit(rng.random((20, 8, 8, 3)))
+    assert Recorder.seen == [(32, True, True, 1), (8, True, True, 1)]
+
+
 @pytest.mark.parametrize(
     ("n_images", "batch_size", "sizes"),
     [
@@ -249,6 +283,7 @@ def test_optimizers(digits, optimizer, expected):
     assert type(seen[0]) is expected
     assert seen[0].defaults["lr"] == 0.02
     assert seen[0].defaults["weight_decay"] == 0.1
+    assert seen[0].defaults.get("momentum") == (0.9 if optimizer == "sgd" else None)
 
 
 def test_early_stopping_ends_training(digits):
@@ -257,6 +292,15 @@ def test_early_stopping_ends_training(digits):
     simclr = tiny_simclr(max_epochs=50, callbacks=[stopper]).fit(digits[0])
     assert simclr.n_iter_ == len(simclr.history_) < 10
     assert simclr.transform(digits[0]).shape == (60, 8)
+
+
+def test_callbacks_of_the_caller_are_not_touched(digits):
+    """Copies are used, so no optimiser stays behind in the fitted estimator."""
+    scheduler = LRScheduler(StepLR, step_size=1)
+    simclr = tiny_simclr(callbacks=[scheduler], max_epochs=2).fit(digits[0])
+    assert simclr.history_[1]["lr"] == pytest.approx(3e-5)
+    assert not [name for name in vars(scheduler) if name.endswith("_")]
+    assert len(pickle.dumps(simclr)) < 20_000
 
 
 def test_interruption_is_not_swallowed(digits):
@@ -274,16 +318,19 @@ def test_progress_at_verbose_1_and_silence_at_0(digits, capfd):
     """A row per epoch and a bar, or nothing at all."""
     tiny_simclr(verbose=0).fit(digits[0]).transform(digits[0])
     assert capfd.readouterr() == ("", "")
-    tiny_simclr(verbose=1, max_epochs=2).fit(digits[0]).transform(digits[0])
+    simclr = tiny_simclr(verbose=1, max_epochs=2).fit(digits[0])
     out, err = capfd.readouterr()
     assert "train_loss" in out and len(out.strip().splitlines()) == 4
-    assert "60/60" in err
+    assert "0/4" in err  # batches
+    simclr.transform(digits[0])
+    assert "60/60" in capfd.readouterr().err  # images
 
 
 def test_collapse_is_warned_of(digits):
-    """A loss that never leaves ln(2N - 1)."""
-    with pytest.warns(ConvergenceWarning, match="collapsed encoder"):
-        tiny_simclr(batch_size=60).fit(np.ones((60, 8, 8)))
+    """A loss that never leaves ln(2N - 1), also in batches of different sizes."""
+    for batch_size in (16, 60):
+        with pytest.warns(ConvergenceWarning, match="collapsed encoder"):
+            tiny_simclr(batch_size=batch_size).fit(np.ones((60, 8, 8)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tiny_simclr(max_epochs=20, lr=1e-2, batch_size=60).fit(digits[0])
@@ -365,6 +412,16 @@ def test_callers_random_state_stays_as_it_was(digits):
     simclr.transform(digits[0])
     assert_array_equal(np.random.get_state()[1], numpy_state)
     tiny_simclr(random_state=None).fit(digits[0])
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_dropout_is_seeded_too(digits):
+    """Random layers of an encoder draw from `random_state` alone."""
+    torch_state = torch.get_rng_state()
+    first, second = (
+        tiny_simclr(encoder=dropout_encoder).fit_transform(digits[0]) for _ in range(2)
+    )
+    assert_array_equal(first, second)
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
@@ -468,7 +525,7 @@ def test_cross_val_score(aurora, n_jobs, cached, tmp_path):
 def test_grid_search_over_temperature_and_augmentations(
     aurora, n_jobs, cached, tmp_path
 ):
-    """With worker processes, and with a cache that a second search hits."""
+    """With worker processes, and with a cache."""
     data, folds = aurora
     grid = {
         "simclrtransformer__temperature": [0.1, 0.5],
@@ -568,6 +625,9 @@ def test_integers_and_scaled_floats_give_the_same_embeddings(rng):
         ({"augmentations": "crop"}, "'augmentations' parameter"),
         ({"augmentations": (ResizedCrop,)}, "augmentations.*ResizedCrop"),
         ({"augmentations": ("crop",)}, "augmentations.*'crop'"),
+        ({"augmentations": (v2.RandomResizedCrop(8),)}, "augmentations.*aug\\(images"),
+        ({"encoder": tiny_encoder(1)}, "a factory.*got a network, Sequential"),
+        ({"image_shape": (8.5, 8)}, r"image_shape must be \(H, W\)"),
         ({"device": "gpu"}, "device must be 'auto' or one of.*'gpu'"),
         ({"device": "cuda:77"}, "no device 'cuda:77'"),
         ({"device": "meta"}, "no device 'meta'"),
@@ -585,8 +645,8 @@ def test_bad_parameters(digits, params, message):
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.full((4, 8, 8), np.nan), "NaN or infinity, first in image 0"),
-        (np.full((4, 8, 8, 3), np.inf), "NaN or infinity, first in image 0"),
+        (np.full((4, 8, 8), np.nan), "NaN or infinity.*first in image 0"),
+        (np.full((4, 8, 8, 3), np.inf), "NaN or infinity.*first in image 0"),
         (np.zeros((4, 2, 8, 8, 3)), "got an array of shape"),
         (np.zeros((4, 3, 8, 8)), "channels last"),
         (np.zeros((0, 8, 8)), "0 sample"),
@@ -594,13 +654,18 @@ def test_bad_parameters(digits, params, message):
         ([np.zeros((8, 8)), np.zeros((8, 9))], r"\(8, 9\) in image 1"),
         (["nowhere.png", "nobody.png"], "nowhere.png"),
         ([".", "."], "got a directory"),
-        (np.array([{}, {}], dtype=object), "array|number"),
+        (np.array([{}, {}], dtype=object), "not 'dict'"),
+        ([], "X is empty"),
+        ("frames.png", "single path"),
     ],
 )
 def test_bad_images(X, message):
     """The error says what is wrong, and where."""
-    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
-        tiny_simclr().fit(X)
+    for estimator in (tiny_simclr(), AuroraPreprocessor()):
+        if isinstance(estimator, AuroraPreprocessor) and "at least 2" in message:
+            continue
+        with pytest.raises((ValueError, TypeError, OSError), match=message):
+            estimator.fit_transform(X)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", None])
