@@ -88,6 +88,12 @@ def unpack(archive):
 
 def _extract(archive, folder):
     """Extract ``archive``, refusing members that would land outside ``folder``."""
+    if not hasattr(tarfile, "data_filter"):
+        raise RuntimeError(
+            f"load_oath: this Python cannot unpack {str(archive)!r} safely (3.11.4 and "
+            f"newer can). Unpack it by hand and pass the folder, or put it into "
+            f"{str(archive.parent)!r}."
+        )
     try:
         with gzip.open(archive) as stream:
             with tarfile.open(fileobj=stream, mode="r|") as tar:
