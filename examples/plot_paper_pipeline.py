@@ -8,8 +8,7 @@ score needs beside it, under two protocols:
 
 * **given folds**: five random 70/30 splits, as in the literature. Images follow one
   another in time, so nearly every test image has a twin among the training images.
-* **held-out sequences**: whole sequences of images are held out. This is what the
-  classifier is worth on a night it has never seen.
+* **held-out sequences**: what the classifier is worth on nights it has never seen.
 
 It runs on the OATH data set if that lies in the data home (``fetch_oath()`` gets it),
 else on synthetic frames of the same six classes.
@@ -34,22 +33,20 @@ except FileNotFoundError:
     preprocessor = AuroraPreprocessor()
 
 images = preprocessor.fit_transform(data.images)
-print(f"Data: {data_name}, {len(images)} images of {images.shape[1:]} pixels,")
-print(f"in {len(np.unique(data.groups))} sequences of alike images.")
+print(f"{data_name}: {len(images)} images in {len(set(data.groups))} sequences")
 
 # %%
 # SimCLR, without labels
 # ----------------------
 # Trained once, on all images and no labels, as in the paper: *transductive*, since it
-# saw the test images. ``cross_val_score(make_pipeline(AuroraPreprocessor(),
-# SimCLRTransformer(), LogisticRegression()), ...)`` trains it inside the folds.
+# saw the test images. As a step of a pipeline it is trained inside the folds.
 from sksimclr import SimCLRTransformer
 from sksimclr.augmentations import ResizedCrop, VerticalFlip
 
 simclr = SimCLRTransformer(
     image_size=64,
     augmentations=(ResizedCrop(scale=(0.2, 1.0)), VerticalFlip()),
-    max_epochs=10,
+    max_epochs=14,
     batch_size=64,
     lr=1e-3,
     lr_schedule="cosine",
@@ -61,8 +58,8 @@ untrained = SimCLRTransformer(image_size=64, max_epochs=0, random_state=0)
 # %%
 # Four ways to see an image
 # -------------------------
-# Besides SimCLR: the same network with its random weights; the pixels themselves; and
-# no pixels at all, only the running number of the image.
+# Besides SimCLR: the same network with its random weights; the pixels themselves; no
+# pixels at all, only the running number of the image.
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -71,14 +68,12 @@ from sksimclr.model_selection import NearestIndexClassifier
 
 probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
 pixels = AuroraPreprocessor(center=preprocessor.center, size=32).transform(data.images)
+numbers = np.arange(len(images))[:, np.newaxis]
 systems = {
     "SimCLR + logistic regression": (simclr.fit_transform(images), probe),
     "untrained encoder + logistic regression": (untrained.fit_transform(images), probe),
     "raw pixels + logistic regression": (pixels.reshape(len(pixels), -1), probe),
-    "label of the nearest image number": (
-        np.arange(len(images))[:, np.newaxis],
-        NearestIndexClassifier(),
-    ),
+    "label of the nearest image number": (numbers, NearestIndexClassifier()),
 }
 
 # %%
@@ -98,9 +93,8 @@ for protocol, folds in protocols.items():
     print(f"\n{data_name}, {protocol}; SimCLR trained outside the folds, no labels")
     print(f"{'':40} {'top-1':>12} {'precision':>9} {'recall':>7} {'F1':>7}")
     for name, (features, classifier) in systems.items():
-        scores = cross_validate(
-            classifier, features, data.target, cv=folds, scoring=metrics
-        )
+        score = {"cv": folds, "scoring": metrics}
+        scores = cross_validate(classifier, features, data.target, **score)
         top_1, *macro = (100 * scores[f"test_{metric}"] for metric in metrics)
         means = " ".join(f"{values.mean():7.1f}" for values in macro)
         print(f"{name:40} {top_1.mean():5.1f} +- {top_1.std():3.1f}   {means}")
@@ -113,34 +107,24 @@ from sklearn.metrics import ConfusionMatrixDisplay
 
 train, test = protocols["held-out sequences"][0]
 embeddings, _ = systems["SimCLR + logistic regression"]
-predicted = probe.fit(embeddings[train], data.target[train]).predict(embeddings[test])
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(10, 4.4), width_ratios=(1.15, 1), layout="constrained"
-)
-ConfusionMatrixDisplay.from_predictions(
+probe.fit(embeddings[train], data.target[train])
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+ConfusionMatrixDisplay.from_estimator(
+    probe,
+    embeddings[test],
     data.target[test],
-    predicted,
-    labels=np.arange(len(data.target_names)),
+    labels=range(6),
     display_labels=data.target_names,
     xticks_rotation=45,
     cmap="Blues",
     colorbar=False,
     ax=left,
 )
-left.set_title("SimCLR + logistic regression, one fold of held-out sequences")
-epochs = [row["epoch"] for row in simclr.history_]
-right.plot(epochs, [row["loss"] for row in simclr.history_], "o-")
-right.axhline(np.log(2 * simclr.batch_size - 1), color="0.5", linestyle="--")
-right.annotate(
-    "collapsed encoder, ln(2N - 1)",
-    (1, np.log(2 * simclr.batch_size - 1)),
-    xytext=(0, -4),
-    textcoords="offset points",
-    va="top",
-    color="0.35",
-)
+left.set_title("SimCLR + logistic regression, held-out sequences")
+right.plot([row["loss"] for row in simclr.history_], "o-", label="SimCLR")
+right.axhline(np.log(2 * 64 - 1), color="0.5", ls="--", label="collapsed: ln(2N - 1)")
 right.set(xlabel="epoch", ylabel="NT-Xent loss", title="Training, without labels")
+right.legend()
 figure.savefig("paper_pipeline.png", dpi=150)
-minutes = (time.perf_counter() - started) / 60
-print(f"\nDone in {minutes:.1f} minutes; the figure is in paper_pipeline.png")
+print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes")
 plt.show()

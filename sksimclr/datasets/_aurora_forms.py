@@ -35,9 +35,14 @@ def make_sky(size, radius=0.97):
         direction=np.stack([across * to_east, across * to_north, up]),
         extinction=np.exp(-0.12 / (up + 0.05)),
     )
-    sky.layers = [_see_layer(zenith, to_east, to_north, i) for i in range(len(ALTITUDES))]
+    sky.layers = [
+        _see_layer(zenith, to_east, to_north, i) for i in range(len(ALTITUDES))
+    ]
     sky.airglow = slant_factor(zenith, 95.0) * sky.extinction
-    sky.cloud_plane = [np.tan(zenith * 0.93) * to_east, np.tan(zenith * 0.93) * to_north]
+    sky.cloud_plane = [
+        np.tan(zenith * 0.93) * to_east,
+        np.tan(zenith * 0.93) * to_north,
+    ]
     return sky
 
 
@@ -54,13 +59,13 @@ def _ground_distance(zenith, altitude):
 
 
 def _see_layer(zenith, to_east, to_north, i):
-    """Return feet (x, y) of the field lines seen in a layer, its slant and smear (km)."""
+    """Return where a layer is seen (x, y), its slant, smear and lean (km)."""
     ground = _ground_distance(zenith, ALTITUDES[i])
-    lean = (ALTITUDES[i] - LOWER_BORDER) / np.tan(FIELD_DIP)  # field lines lean south
+    lean = (ALTITUDES[i] - LOWER_BORDER) / np.tan(FIELD_DIP)  # of field lines, south
     half_thickness = (ALTITUDES[i] - ALTITUDES[i - 1] if i else 6.0) / 2
     smear = _ground_distance(zenith, ALTITUDES[i] + half_thickness) - ground
     slant = slant_factor(zenith, ALTITUDES[i])
-    return ground * to_east, ground * to_north + lean, slant, smear
+    return ground * to_east, ground * to_north, slant, smear, lean
 
 
 def noise_2d(rng, slope, n=256):
@@ -103,13 +108,23 @@ def _rotate(x, y, angle):
     return c * x + s * y, c * y - s * x
 
 
-def _field_aligned(sky, footprint, scale_height):
+def _field_aligned(sky, orientation, footprint, scale_height):
     """Sum the light of a form that stands on the field lines of its footprint."""
     light = np.zeros_like(sky.distance)
-    for altitude, (x, y, slant, smear) in zip(ALTITUDES, sky.layers, strict=True):
+    for altitude, layer in zip(ALTITUDES, sky.layers, strict=True):
+        x, y, slant, smear, lean = layer
+        x, y = _rotate(x, y, orientation)
         weight = np.exp(-(altitude - LOWER_BORDER) / scale_height)
-        light += np.float32(weight) * slant * footprint(x, y, smear)
+        light += np.float32(weight) * slant * footprint(x, y + lean, smear)
     return light * sky.extinction / len(ALTITUDES)
+
+
+def _fading(u, faintest, brightest):
+    """Return the brightness of a form, which rises and falls within minutes."""
+    level = between_log(u.brightness, faintest, brightest)
+    return lambda minutes: np.float32(
+        level * np.exp(0.5 * np.sin(2 * np.pi * u.pulse + minutes / 4))
+    )
 
 
 def _band(x, y, smear, band):
@@ -126,22 +141,12 @@ def _band(x, y, smear, band):
 def make_arc(sky, u, site, rng):
     """Return one to three quiet, nearly magnetic east-west arcs that drift slowly."""
     count = 1 + int(3 * u.count)
-    tilt = site.declination + between(u.tilt, -0.35, 0.35)
+    tilt = between(u.tilt, -0.35, 0.35)
     drift = between(u.drift, -4, 4)  # km per minute
     spacing = rng.choice([-1, 1]) * rng.uniform(50, 100)
-    bands = [
-        SimpleNamespace(
-            path=between(u.place, -230, 260)
-            + spacing * i
-            + between(u.contrast, 3, 14) * noise_1d(rng, 1500, 260),
-            level=rng.uniform(0.4, 1) * np.exp(0.4 * noise_1d(rng, 1200, 80)),
-            width=np.float32(between_log(u.width, 6, 18) * rng.uniform(0.8, 1.25)),
-            rays=0.06 * noise_1d(rng, 60, 10),
-            glow=np.float32(0.12),
-        )
-        for i in range(count)
-    ]
-    brightness = np.float32(between_log(u.brightness, 500, 7000))
+    places = between(u.place, -230, 260) + spacing * np.arange(count)
+    bands = [_draw_arc(rng, u, place) for place in places]
+    fade = _fading(u, 1200, 9000)
 
     def light(minutes):
         def footprint(x, y, smear):
@@ -149,28 +154,39 @@ def make_arc(sky, u, site, rng):
             x, y = x + 6 * minutes, y - drift * minutes
             return sum(_band(x, y, smear, band) for band in bands)
 
-        return brightness * _field_aligned(sky, footprint, 28)
+        return fade(minutes) * _field_aligned(sky, site.orientation, footprint, 28)
 
     return light
 
 
+def _draw_arc(rng, u, place):
+    """Return one smooth band at a distance (km) north of the camera."""
+    return SimpleNamespace(
+        path=place + between(u.contrast, 3, 14) * noise_1d(rng, 1500, 260),
+        level=rng.uniform(0.4, 1) * np.exp(0.4 * noise_1d(rng, 1200, 80)),
+        width=np.float32(between_log(u.width, 8, 20) * rng.uniform(0.8, 1.25)),
+        rays=0.06 * noise_1d(rng, 60, 10),
+        glow=np.float32(0.12),
+    )
+
+
 def make_diffuse(sky, u, site, rng):
     """Return a broad soft glow of patches, some of which pulsate."""
-    tilt = site.declination + between(u.tilt, -0.35, 0.35)
+    tilt = site.orientation + between(u.tilt, -0.35, 0.35)
     patches, phases = noise_2d(rng, 3.4), 3 * noise_2d(rng, 3)
     place, width = between(u.place, -200, 200), between_log(u.width, 90, 260)
     patchiness = np.float32(between(u.contrast, 0.15, 0.9))
     period = between_log(u.count, 1000, 2000)  # km, of the texture
-    brightness = np.float32(between_log(u.brightness, 250, 1800))
-    x, y, slant, _ = sky.layers[1]
+    fade = _fading(u, 450, 2500)
+    x, y, slant, *_ = sky.layers[1]
     x, y = _rotate(x, y, tilt)
-    band = brightness * np.exp(-(((y - place) / width) ** 2)) * slant * sky.extinction
+    band = np.exp(-(((y - place) / width) ** 2)) * slant * sky.extinction
 
     def light(minutes):
         patch = look_up(patches, x + between(u.drift, -5, 5) * minutes, y, period)
         pulse = np.sin(look_up(phases, x, y, period) + 1.3 * minutes)
         island = 1 / (1 + np.exp(-2 * patch - 0.8 * pulse))
-        return band * (1 - patchiness + 2 * patchiness * island)
+        return fade(minutes) * band * (1 - patchiness + 2 * patchiness * island)
 
     return light
 
@@ -178,22 +194,11 @@ def make_diffuse(sky, u, site, rng):
 def make_discrete(sky, u, site, rng):
     """Return folded, curling, rayed bands with sharp edges."""
     count = 2 + int(3 * u.count)
-    tilt = site.declination + between(u.tilt, -0.8, 0.8)
-    bands = [
-        SimpleNamespace(
-            path=between(u.place, -200, 200)
-            + rng.uniform(-150, 150)
-            + 30 * noise_1d(rng, 600, 110),
-            level=np.exp(0.8 * noise_1d(rng, 900, 90)),
-            width=np.float32(between_log(u.width, 4, 11) * rng.uniform(0.7, 1.4)),
-            rays=between(u.contrast, 0.25, 0.5) * noise_1d(rng, 40, 7),
-            glow=np.float32(0.06),
-        )
-        for _ in range(count)
-    ]
+    tilt = between(u.tilt, -0.8, 0.8)
+    bands = [_draw_rayed_band(rng, u) for _ in range(count)]
     vortices = [_draw_vortex(rng, u) for _ in range(4)]
     drift = between(u.drift, -12, 12)
-    brightness = np.float32(between_log(u.brightness, 900, 12000))
+    fade = _fading(u, 2000, 16000)
 
     def light(minutes):
         def footprint(x, y, smear):
@@ -201,9 +206,21 @@ def make_discrete(sky, u, site, rng):
             x, y = _swirl(x - drift * minutes, y, vortices, minutes)
             return sum(_band(x, y, smear, band) for band in bands)
 
-        return brightness * _field_aligned(sky, footprint, 55)
+        return fade(minutes) * _field_aligned(sky, site.orientation, footprint, 55)
 
     return light
+
+
+def _draw_rayed_band(rng, u):
+    """Return one folded band with rays along it."""
+    place = between(u.place, -200, 200) + rng.uniform(-150, 150)
+    return SimpleNamespace(
+        path=place + 30 * noise_1d(rng, 600, 110),
+        level=np.exp(0.8 * noise_1d(rng, 900, 90)),
+        width=np.float32(between_log(u.width, 4, 11) * rng.uniform(0.7, 1.4)),
+        rays=between(u.contrast, 0.25, 0.5) * noise_1d(rng, 40, 7),
+        glow=np.float32(0.06),
+    )
 
 
 def _swirl(x, y, vortices, minutes):
@@ -224,7 +241,7 @@ def _draw_vortex(rng, u):
     return np.float32([x, y, rng.uniform(40, 130), turn])
 
 
-def make_clouds(sky, rng, cover, lit, smooth):
+def make_clouds(sky, rng, cover, lit, smooth, thickest=1.0):
     """Return light and opacity of a drifting cloud deck that covers part of the sky."""
     texture = noise_2d(rng, between(smooth, 2.4, 3.4))
     east, north = sky.cloud_plane
@@ -237,13 +254,13 @@ def make_clouds(sky, rng, cover, lit, smooth):
     def clouds(minutes):
         x, y = origin + wind * minutes
         thickness = look_up(texture, east + x, north + y, 12.0)
-        opacity = 1 / (1 + np.exp(np.float32(-3) * (thickness - threshold)))
+        opacity = thickest / (1 + np.exp(np.float32(-3) * (thickness - threshold)))
         return backlit * np.exp(ripple * thickness), opacity
 
     return clouds
 
 
-def make_moon(sky, u, rng):
+def make_moon(sky, u, site, rng):
     """Return the moon: overexposed disc, streak, ghost, aureole and moonlit sky."""
     zenith, azimuth = between(u.place, 0.2, 0.9), between(u.tilt, -np.pi, np.pi)
     phase = np.float32(between_log(u.brightness, 1, 6))
@@ -256,7 +273,7 @@ def make_moon(sky, u, rng):
         x, y = zenith * np.sin(at), zenith * np.cos(at)
         dx, dy = _offsets(sky, x, y)
         away = np.hypot(dx, dy)
-        glare = 900 / (away + 0.06) + 350 + 80000 * np.exp(-((away / core) ** 4))
+        glare = 1500 / (away + 0.08) + 80000 * np.exp(-((away / core) ** 4))
         bloom = streak * np.exp(-((dx / 0.012) ** 2) - (dy / 0.35) ** 2)
         reflection = _ghost(sky, ghost[0] * x, ghost[0] * y, *ghost[1:])
         return phase * (glare + bloom + reflection).astype("f4")
@@ -291,19 +308,27 @@ def make_celestial_sphere(rng, n_stars=1600):
     return directions / np.linalg.norm(directions, axis=0), flux
 
 
-def turn_sphere(latitude, hour_angle):
-    """Return the rotation from the frame of the stars to east, north, up."""
+def turn_sphere(latitude, hour_angle, orientation=0.0):
+    """Return the rotation from the frame of the stars to right, top of frame, up."""
     c, s = np.cos(hour_angle), np.sin(hour_angle)
     spin = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
     c, s = np.cos(latitude), np.sin(latitude)
-    return np.array([[1, 0, 0], [0, -s, c], [0, c, s]]) @ spin
+    to_horizon = np.array([[1, 0, 0], [0, -s, c], [0, c, s]])
+    c, s = np.cos(orientation), np.sin(orientation)
+    to_camera = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    return to_camera @ to_horizon @ spin
 
 
 def stars_light(sky, sphere, turn):
     """Return the stars above the horizon, each spread over its nearest pixels."""
     directions, flux = sphere
     east, north, up = turn @ directions
-    reach = np.arccos(up) / (np.pi / 2) * sky.radius / np.maximum(np.hypot(east, north), 1e-9)
+    reach = (
+        np.arccos(up)
+        / (np.pi / 2)
+        * sky.radius
+        / np.maximum(np.hypot(east, north), 1e-9)
+    )
     column, row = sky.size / 2 + reach * east, sky.size / 2 - reach * north
     shine = flux * (up > 0.05) * np.exp(-0.12 / (np.abs(up) + 0.05)) * sky.size / 256
     light = np.zeros(sky.size**2)
