@@ -46,7 +46,7 @@ from sksimclr.augmentations import ResizedCrop, VerticalFlip
 simclr = SimCLRTransformer(
     image_size=64,
     augmentations=(ResizedCrop(scale=(0.2, 1.0)), VerticalFlip()),
-    max_epochs=14,
+    max_epochs=24,
     batch_size=64,
     lr=1e-3,
     lr_schedule="cosine",
