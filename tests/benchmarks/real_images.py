@@ -31,8 +31,7 @@ def classify_fashion(n_train, max_epochs):
     )
     train, y_train = train[:n_train], y_train[:n_train]
     simclr = SimCLRTransformer(
-        image_size=28,
-        stem="imagenet",
+        image_size=56,
         augmentations=(ResizedCrop(scale=(0.3, 1.0)), HorizontalFlip()),
         max_epochs=max_epochs,
         lr=1e-3,
@@ -78,7 +77,7 @@ def preprocess_frames():
 def main():
     """Print both parts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=15)
     options = parser.parse_args()
     preprocess_frames()
