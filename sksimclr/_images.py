@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -107,7 +108,7 @@ def _has_more_frames(image: Any, path: Path) -> bool:
     return bool(path.stat().st_size >= image.tile[0][2] + 2 * n_bytes)
 
 
-class Images:
+class Images(ABC):
     """N images of one shape, read by batch.
 
     Attributes
@@ -146,12 +147,12 @@ class Images:
         for start in range(0, len(self), size):
             yield slice(start, min(start + size, len(self)))
 
+    @abstractmethod
     def read(self, rows: slice | Sequence[int] | NDArray[Any]) -> NDArray[Any]:
         """Return the images at `rows` as stored: ``(n, *image_shape)``.
 
         The result may be a read-only view of the data.
         """
-        raise NotImplementedError
 
     def name(self, index: int) -> str:
         """Say which image this is, for messages."""

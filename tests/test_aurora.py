@@ -8,11 +8,11 @@ from sklearn.model_selection import (
     StratifiedGroupKFold,
     cross_val_score,
 )
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sksimclr.datasets import make_aurora
+from sksimclr.model_selection import NearestIndexClassifier
 
 CLASSES = ["arc", "diffuse", "discrete", "cloudy", "moon", "noaurora"]
 
@@ -65,7 +65,7 @@ def held_out_score(data):
 def index_score(data, cv):
     """Return the accuracy of copying the label of the nearest frame in time."""
     X = np.arange(len(data.target))[:, None]
-    model = KNeighborsClassifier(1)
+    model = NearestIndexClassifier()
     return cross_val_score(model, X, data.target, groups=data.groups, cv=cv).mean()
 
 
@@ -268,13 +268,13 @@ def test_pixels_are_hard_on_held_out_sequences_only(data):
 
 
 @pytest.mark.slow
-def test_draws_are_about_equally_hard():
-    """Five draws keep to the window; their scores scatter by about 2 points (std)."""
-    draws = [make_aurora(800, size=64, random_state=seed) for seed in range(5)]
-    scores = [held_out_score(draw) for draw in draws]
+def test_draws_are_equally_hard():
+    """Five draws differ by less than 5 points, given enough sequences to average."""
+    draws = [make_aurora(2400, size=64, random_state=seed) for seed in range(5)]
+    scores = [pixel_score(draw, GroupKFold(2)) for draw in draws]
     assert min(scores) > 0.45
     assert max(scores) < 0.75
-    assert np.ptp(scores) < 0.1
+    assert np.ptp(scores) < 0.05
 
 
 @pytest.mark.parametrize("n_samples", [1, 2, 5, 7])

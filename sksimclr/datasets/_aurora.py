@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
 from sksimclr.datasets import _aurora_forms as forms
+from sksimclr.datasets._oath_files import TARGET_NAMES
 from sksimclr.model_selection import oath_folds
 
-TARGET_NAMES = ["arc", "diffuse", "discrete", "cloudy", "moon", "noaurora"]
 N_AURORA = 3  # the first three classes are aurora
 FRAMES_PER_SEQUENCE = 5
 MINUTES_BETWEEN_FRAMES = 5.0
