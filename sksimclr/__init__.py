@@ -9,7 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sksimclr import augmentations, datasets, model_selection
+    from sksimclr import (
+        augmentations,
+        baselines,
+        datasets,
+        metrics,
+        model_selection,
+        plotting,
+    )
     from sksimclr._preprocessing import AuroraPreprocessor
     from sksimclr._simclr import SimCLRTransformer
 
@@ -22,15 +29,25 @@ _ESTIMATORS = {
     "AuroraPreprocessor": "_preprocessing",
     "SimCLRTransformer": "_simclr",
 }
-_MODULES = ("augmentations", "datasets", "model_selection")
+_MODULES = (
+    "augmentations",
+    "baselines",
+    "datasets",
+    "metrics",
+    "model_selection",
+    "plotting",
+)
 
 __all__ = [
     "AuroraPreprocessor",
     "SimCLRTransformer",
     "__version__",
     "augmentations",
+    "baselines",
     "datasets",
+    "metrics",
     "model_selection",
+    "plotting",
 ]
 
 

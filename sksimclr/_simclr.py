@@ -1,6 +1,6 @@
 """SimCLR as a scikit-learn transformer."""
 
-import copy
+import os
 import warnings
 from contextlib import nullcontext
 from numbers import Integral, Real
@@ -23,15 +23,18 @@ from sksimclr._encoders import (
     make_encoder,
     make_projection_head,
 )
+from sksimclr._parameters import TRAINING_CONSTRAINTS, loop_plan
 from sksimclr._random import spawn_seeds, torch_seeded
-from sksimclr._training import OPTIMIZERS, TrainingPlan, collapsed_loss, train
+from sksimclr._training import ViewPlan, collapsed_loss, train
 from sksimclr._validation import (
     Interval,
     StrOptions,
     check_images,
     restored_if_it_fails,
     validates_parameters,
+    with_channels,
 )
+from sksimclr._weights import find_weights, load_weights, save_weights
 from sksimclr.augmentations import ResizedCrop, VerticalFlip
 
 
@@ -66,9 +69,16 @@ class SimCLRTransformer(
     stem : {"auto", "imagenet", "cifar"}, default="auto"
         First layers of a ResNet: 7 x 7 convolution of stride 2 and max pooling, or
         3 x 3 convolution alone. "auto" is "cifar" for an `image_size` up to 32.
+    weights : str or path-like, default=None
+        Start from these weights instead of random ones: a file that
+        :meth:`save_weights` wrote, a state dict with the same keys, or "aurora-fm", the
+        encoder that the author of [1]_ published (46 MB, downloaded once; CC BY 4.0;
+        trained on images of 224 pixels that were scaled with
+        ``AuroraPreprocessor(percentiles_over="frame")``). With ``max_epochs=0``,
+        images are embedded with them as they are.
     max_epochs : int, default=100
-        Passes over the images. 0 embeds with the random encoder, a baseline that every
-        trained one must beat.
+        Passes over the images. 0 embeds with the encoder as it is: a random one is a
+        baseline that every trained one must beat.
     batch_size : int, default=128
         Images in a step, at least 2; the loss sees twice as many views. A last batch
         of a single image is left out of its epoch. Larger than the data means all.
@@ -101,8 +111,9 @@ class SimCLRTransformer(
     projector_ : nn.Module
         The projection head, only used in training.
     history_ : list of dict
-        A row for each epoch: "epoch", "loss" (mean over the batches), "lr",
-        "seconds", "images_per_second".
+        A row for each epoch: "epoch"; "loss", "alignment" and "uniformity" (means over
+        the batches) and "effective_rank" of the projections, see
+        :mod:`sksimclr.metrics`; "lr", "seconds", "images_per_second".
     n_iter_ : int
         Epochs that were run.
     image_shape_ : tuple of int
@@ -148,23 +159,13 @@ class SimCLRTransformer(
     """
 
     _parameter_constraints = {
+        **TRAINING_CONSTRAINTS,
         "encoder": [StrOptions(set(RESNETS)), callable],
         "temperature": [Interval(Real, 0, None, closed="neither")],
-        "augmentations": [tuple, list],
         "projection_dim": [Interval(Integral, 1, None, closed="left")],
         "image_size": [Interval(Integral, 1, None, closed="left")],
-        "image_shape": [tuple, list, None],
         "stem": [StrOptions({"auto", "imagenet", "cifar"})],
-        "max_epochs": [Interval(Integral, 0, None, closed="left")],
-        "batch_size": [Interval(Integral, 2, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "optimizer": [StrOptions(set(OPTIMIZERS))],
-        "lr_schedule": [StrOptions({"cosine"}), None],
-        "device": [str],
-        "callbacks": [list, tuple, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        "weights": [str, os.PathLike, None],
     }
 
     def __init__(
@@ -177,6 +178,7 @@ class SimCLRTransformer(
         image_size=224,
         image_shape=None,
         stem="auto",
+        weights=None,
         max_epochs=100,
         batch_size=128,
         lr=3e-4,
@@ -195,6 +197,7 @@ class SimCLRTransformer(
         self.image_size = image_size
         self.image_shape = image_shape
         self.stem = stem
+        self.weights = weights
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -225,13 +228,15 @@ class SimCLRTransformer(
         ValueError
             A parameter or X is not as described; or training diverged.
         FileNotFoundError
-            One of the paths in X does not exist.
+            One of the paths in X, or the file of `weights`, does not exist.
+        OSError
+            The download of `weights` failed.
         """
         with restored_if_it_fails(self):
             device = resolve_device(self.device)
-            plan = self._plan()
             images = check_images(self, X, reset=True, min_images=2)
-            self._train(images, plan, device)
+            encoder, projector, seeds = self._make_networks(images)
+            self._train(encoder, projector, images, device, seeds)
         return self
 
     def transform(self, X):
@@ -268,31 +273,71 @@ class SimCLRTransformer(
             verbose=self.verbose,
         )
 
-    def _plan(self):
-        """Return the parameters of training in plain types."""
-        return TrainingPlan(
-            temperature=float(self.temperature),
-            augmentations=tuple(self.augmentations),
-            image_size=int(self.image_size),
-            max_epochs=int(self.max_epochs),
-            batch_size=int(self.batch_size),
-            lr=float(self.lr),
-            weight_decay=float(self.weight_decay),
-            optimizer=self.optimizer,
-            lr_schedule=self.lr_schedule,
-            callbacks=copy.deepcopy(tuple(self.callbacks or ())),
-            verbose=int(self.verbose),
+    def save_weights(self, path):
+        """Write the trained weights to a file that `weights` reads.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Of a file in safetensors format, ``encoder.*`` and ``projector.*``; an
+            existing one is replaced when the new one is complete.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            `fit` was not called.
+        ImportError
+            safetensors is not installed: ``pip install "sksimclr[weights]"``.
+        OSError
+            The file cannot be written.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sksimclr import SimCLRTransformer
+        >>> images = np.eye(8)[:, :, np.newaxis] * np.eye(8)  # (8, 8, 8)
+        >>> simclr = SimCLRTransformer(image_size=8, max_epochs=1, random_state=0)
+        >>> embeddings = simclr.fit_transform(images)
+        >>> simclr.save_weights("simclr.safetensors")  # doctest: +SKIP
+        >>> again = SimCLRTransformer(
+        ...     image_size=8, max_epochs=0, weights="simclr.safetensors"
+        ... )
+        >>> np.array_equal(again.fit_transform(images), embeddings)  # doctest: +SKIP
+        True
+        """
+        check_is_fitted(self, "encoder_")
+        save_weights(
+            path,
+            self.encoder_,
+            self.projector_,
+            n_channels=with_channels(self.image_shape_)[2],
+            image_size=self.image_size_,
         )
 
-    def _train(self, images, plan, device):
-        """Build the networks, train them and keep the result."""
+    def _make_networks(self, images):
+        """Build the networks; return them and the seeds of what comes next."""
+        path = None if self.weights is None else find_weights(self.weights)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        weight_seed, order_seed, view_seed, layer_seed = spawn_seeds(seed, 4)
-        shape = {"n_channels": images.n_channels, "image_size": plan.image_size}
+        weight_seed, *seeds = spawn_seeds(seed, 4)
+        shape = {"n_channels": images.n_channels, "image_size": int(self.image_size)}
         with torch_seeded(weight_seed):
             encoder = make_encoder(self.encoder, stem=self.stem, **shape)
             n_features = embedding_dim(encoder, **shape)
             projector = make_projection_head(n_features, int(self.projection_dim))
+        if path is not None:
+            load_weights(path, encoder, projector, n_channels=images.n_channels)
+        self._n_features_out = n_features
+        return encoder, projector, seeds
+
+    def _train(self, encoder, projector, images, device, seeds):
+        """Train the networks and keep the result."""
+        order_seed, view_seed, layer_seed = seeds
+        views = ViewPlan(
+            temperature=float(self.temperature),
+            augmentations=tuple(self.augmentations),
+            image_size=int(self.image_size),
+        )
+        plan = loop_plan(self)
         # ResNets have no random layers; others may have dropout
         is_resnet = isinstance(self.encoder, str)
         with nullcontext() if is_resnet else torch_seeded(layer_seed):
@@ -300,6 +345,7 @@ class SimCLRTransformer(
                 encoder,
                 projector,
                 images,
+                views,
                 plan,
                 device=device,
                 order_seed=order_seed,
@@ -310,8 +356,7 @@ class SimCLRTransformer(
         self.projector_ = projector.cpu().eval()
         self.history_ = history
         self.n_iter_ = len(history)
-        self.image_size_ = plan.image_size
-        self._n_features_out = n_features
+        self.image_size_ = views.image_size
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

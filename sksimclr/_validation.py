@@ -20,6 +20,7 @@ __all__ = [
     "check_pair",
     "restored_if_it_fails",
     "validates_parameters",
+    "with_channels",
 ]
 
 
@@ -71,7 +72,7 @@ def check_images(estimator, X, *, reset, min_images=1):
     if reset:
         estimator.image_shape_ = images.image_shape
         estimator.n_features_in_ = math.prod(images.image_shape)
-    elif fitted_shape and _with_channels(images.image_shape) != _with_channels(
+    elif fitted_shape and with_channels(images.image_shape) != with_channels(
         fitted_shape
     ):
         raise ValueError(
@@ -112,7 +113,8 @@ def _stack(X):
     return np.stack(X)
 
 
-def _with_channels(shape):
+def with_channels(shape):
+    """Return the shape of an image as (H, W, C)."""
     return shape if len(shape) == 3 else (*shape, 1)
 
 

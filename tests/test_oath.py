@@ -12,12 +12,17 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import h5py
 import numpy as np
+import pooch
 import pytest
 import urllib3
 from PIL import Image
 from png import write_png_16
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import cross_val_score
 
+from sksimclr._download import data_home, download
 from sksimclr.datasets import _oath_files as files
 from sksimclr.datasets import fetch_oath, load_oath
 from sksimclr.model_selection import oath_folds, sequence_groups
@@ -40,10 +45,23 @@ def green_pixels(number):
     return pixels.astype(np.uint16)
 
 
+def logits(n=N):
+    """Return features of ``n`` images, (n, 1001) float32."""
+    return np.random.default_rng(1).normal(size=(n, 1001)).astype(np.float32)
+
+
+def write_features(root, features, name="Logits"):
+    """Write the HDF5 file of features into the copy ``root``."""
+    with h5py.File(root / "features" / "auroral_feat.h5", "w") as file:
+        file.create_dataset(name, data=features)
+
+
 def make_copy(root, n=N):
     """Write an unpacked copy of OATH with ``n`` images under ``root``."""
     (root / "classifications").mkdir(parents=True)
     (root / "images" / "cropped_scaled").mkdir(parents=True)
+    (root / "features").mkdir()
+    write_features(root, logits(n))
     (root / "00_README").write_text("OATH\n")
     text = LICENCE + HEADER + "".join(label_line(k) for k in range(1, n + 1))
     (root / "classifications" / "classifications.csv").write_text(text)
@@ -68,8 +86,8 @@ def archive_bytes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     root = make_copy(folder / "oath_v1.1")
     padding = np.random.default_rng(0).bytes(400_000)
-    (root / "features").mkdir()
-    (root / "features" / "auroral_feat.h5").write_bytes(padding)
+    (root / "code").mkdir()
+    (root / "code" / "padding").write_bytes(padding)
     with tarfile.open(folder / "oath.tgz", "w:gz") as tar:
         tar.add(root, arcname="oath_v1.1")
     return (folder / "oath.tgz").read_bytes()
@@ -273,6 +291,129 @@ def test_origins_that_cannot_be_understood_warn_and_fall_back(copy, text, messag
     np.testing.assert_array_equal(groups, sequence_groups(N))
 
 
+# Features
+
+
+def load_features(copy):
+    """Return the features of a copy."""
+    return load_oath(copy, features=True).features
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8", "<f2"])
+def test_features_are_those_of_the_file(copy, dtype):
+    """Same numbers, same precision, in the byte order of this machine."""
+    expected = logits().astype(dtype)
+    write_features(copy, expected)
+    features = load_features(copy)
+    np.testing.assert_array_equal(features, expected)
+    assert features.dtype == np.dtype(dtype).newbyteorder("=")
+    assert features.dtype.isnative and features.flags.writeable
+
+
+def test_features_come_with_the_archive_and_the_download(archive, serve, home):
+    """Both functions pass them on; everything else is as without them."""
+    serve("range")
+    fetched = fetch(home, features=True, as_array=True)
+    loaded = load_oath(archive, features=True)
+    for oath in (loaded, fetched):
+        np.testing.assert_array_equal(oath.features, logits())
+    assert set(loaded) - set(load_oath(archive)) == {"features"}
+    np.testing.assert_array_equal(loaded.filenames, load_oath(archive).filenames)
+
+
+def test_ridge_on_features_knows_the_classes_it_was_trained_on(copy):
+    """One-hot features: right exactly where the class is in the training part."""
+    codes = np.arange(1, N + 1) % 6
+    write_features(copy, np.eye(6)[codes])
+    oath = load_oath(copy, features=True)
+    accuracy = cross_val_score(
+        RidgeClassifier(alpha=0.03), oath.features, oath.target, cv=oath.folds
+    )
+    known = [np.isin(codes[test], codes[train]).mean() for train, test in oath.folds]
+    assert 0 < min(known) < max(known)
+    np.testing.assert_array_equal(accuracy, known)
+
+
+def test_features_of_another_network_may_have_other_columns(copy):
+    """Only the rows are tied to the images."""
+    write_features(copy, logits()[:, :3])
+    np.testing.assert_array_equal(load_features(copy), logits()[:, :3])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_features_that_are_not_finite_name_their_row(copy, bad):
+    """NaN and infinity, with the number of rows and the first of them."""
+    features = logits()
+    features[[4, 9], 1000] = bad
+    write_features(copy, features)
+    with pytest.raises(ValueError, match=r"auroral_feat\.h5.* in 2 rows.* row 4\. Unp"):
+        load_features(copy)
+
+
+@pytest.mark.parametrize(
+    ("features", "got"),
+    [
+        (logits()[:, 0], r"float32 of shape \(12,\)"),
+        (logits()[:-1], r"float32 of shape \(11, 1001\)"),
+        (logits()[:, :0], r"float32 of shape \(12, 0\)"),
+        (logits()[None], r"float32 of shape \(1, 12, 1001\)"),
+        (logits().astype(np.int16), r"int16 of shape \(12, 1001\)"),
+        (np.float32(1), r"float32 of shape \(\)"),
+        (h5py.Empty("f4"), r"object of shape \(\)"),
+        ("text", r"\|S4 of shape \(\)"),
+    ],
+)
+def test_features_of_another_shape_say_what_was_expected(copy, features, got):
+    """1-D, wrong rows, no columns, 3-D, integers and what is no array at all."""
+    write_features(copy, features)
+    with pytest.raises(ValueError, match=rf"auroral_feat\.h5.* 12 rows.*got {got}\. "):
+        load_features(copy)
+
+
+@pytest.mark.parametrize("name", ["logits", "Logits/inside"])
+def test_a_missing_data_set_lists_what_is_there(copy, name):
+    """Another name, or a group of that name."""
+    write_features(copy, logits(), name)
+    there = name.split("/")[0]
+    with pytest.raises(ValueError, match=rf"'Logits' in .*\.h5', got \['{there}'\]"):
+        load_features(copy)
+
+
+def test_a_missing_features_file_says_what_to_do(copy):
+    """The message names the file and the way to do without it."""
+    (copy / "features" / "auroral_feat.h5").unlink()
+    with pytest.raises(ValueError, match=r"auroral_feat\.h5.*use features=False"):
+        load_features(copy)
+
+
+@pytest.mark.parametrize("keep", [0, 0.001, 0.5])
+def test_a_truncated_features_file_says_to_unpack_it_again(copy, keep):
+    """Empty, cut in the header, and cut in the numbers."""
+    path = copy / "features" / "auroral_feat.h5"
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    with pytest.raises(ValueError, match=r"auroral_feat\.h5.*cannot be read.*Unpack"):
+        load_features(copy)
+
+
+def test_features_that_nobody_asks_for_need_neither_file_nor_h5py(copy, monkeypatch):
+    """A damaged file and a missing h5py do not matter by default."""
+    (copy / "features" / "auroral_feat.h5").write_bytes(b"damaged")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert "features" not in load_oath(copy)
+
+
+def test_without_h5py_the_error_names_the_extra(archive, home, serve, monkeypatch):
+    """It comes before anything is unpacked or downloaded."""
+    server = serve("range")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ImportError, match=r'pip install "sksimclr\[oath\]"'):
+        load_oath(archive, features=True)
+    with pytest.raises(ImportError, match=r'pip install "sksimclr\[oath\]"'):
+        fetch(home, features=True)
+    assert list(archive.parent.iterdir()) == [archive]
+    assert server.asked == []
+
+
 # Archives
 
 
@@ -468,8 +609,6 @@ def test_fetch_logs_the_checksum_that_nobody_published(
     serve, home, archive_bytes, caplog
 ):
     """The SHA-256 of what came is in pooch's log."""
-    import pooch
-
     serve("range")
     logger = pooch.get_logger()
     logger.addHandler(caplog.handler)
@@ -497,7 +636,7 @@ def test_a_killed_process_resumes(serve, home, archive_bytes):
     """SIGKILL in the middle: the next process asks only for the rest."""
     server = serve("stall", "range")
     code = (
-        "import pathlib; from sksimclr.datasets._download import download; "
+        "import pathlib; from sksimclr._download import download; "
         f"home = pathlib.Path({str(home)!r}); "
         f"download({server.url!r}, home / {files.ARCHIVE!r}, n_retries=0, delay=0)"
     )
@@ -623,6 +762,44 @@ def test_the_environment_names_the_data_home(home, monkeypatch):
     make_copy(home / "oath")
     monkeypatch.setenv("SKSIMCLR_DATA", str(home))
     assert len(fetch_oath(download_if_missing=False).target) == N
+
+
+def test_data_home_is_the_folder_else_the_environment_else_the_cache(monkeypatch):
+    """In this order, with ~ expanded."""
+    monkeypatch.delenv("SKSIMCLR_DATA", raising=False)
+    assert data_home() == pooch.os_cache("sksimclr")
+    monkeypatch.setenv("SKSIMCLR_DATA", "~/env")
+    assert data_home() == Path.home() / "env"
+    assert data_home("~/own") == Path.home() / "own"
+
+
+@pytest.mark.parametrize("left", ["nothing", "part", "file"])
+def test_a_known_hash_accepts_the_right_file(serve, home, archive_bytes, left):
+    """Downloaded once, resumed, or put in the place of a wrong one."""
+    server = serve("range")
+    path, right = home / "file.bin", f"sha256:{sha256(archive_bytes)}"
+    home.mkdir(parents=True)
+    if left == "part":
+        (home / "file.bin.part").write_bytes(archive_bytes[:1000])
+    elif left == "file":
+        path.write_bytes(b"wrong")
+    for _ in range(2):
+        download(server.url, path, n_retries=0, delay=0, known_hash=right)
+    assert server.asked == ["bytes=1000-" if left == "part" else ""]
+    assert path.read_bytes() == archive_bytes
+    assert list(home.iterdir()) == [path]
+
+
+def test_a_known_hash_refuses_a_damaged_file(serve, home, archive_bytes):
+    """Both hashes are in the message, and nothing stays, not even for a resume."""
+    server = serve("range")
+    params = {"n_retries": 3, "delay": 0, "known_hash": f"sha256:{sha256(b'other')}"}
+    both = f"{sha256(b'other')} .*{sha256(archive_bytes)}"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=both):
+            download(server.url, home / "file.bin", **params)
+        assert list(home.iterdir()) == []
+    assert server.asked == ["", ""]
 
 
 @pytest.mark.parametrize("params", [{"n_retries": -1}, {"delay": -0.1}])

@@ -17,6 +17,7 @@ import sksimclr
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = _ROOT / "sksimclr"
 _LEVELS = {
+    "_download": 0,
     "_images": 0,
     "_random": 0,
     "_validation": 0,
@@ -24,22 +25,36 @@ _LEVELS = {
     "augmentations": 1,
     "_encoders": 1,
     "_loss": 1,
+    "_weights": 1,
+    "_backbones": 1,
+    "metrics": 2,
+    "_loop": 2,
     "_training": 2,
+    "_fine_tuning": 2,
     "_embedding": 2,
+    "_parameters": 3,
     "_simclr": 3,
     "_preprocessing": 3,
     "model_selection": 3,
     "datasets": 3,
+    "baselines": 3,
+    "plotting": 4,
     "__init__": 4,
 }
 _TORCH_MODULES = [
+    "_download",
     "_images",
     "_random",
     "_device",
     "augmentations",
     "_encoders",
     "_loss",
+    "_weights",
+    "_backbones",
+    "metrics",
+    "_loop",
     "_training",
+    "_fine_tuning",
     "_embedding",
 ]
 _PATHS = sorted(_PACKAGE.rglob("*.py"))

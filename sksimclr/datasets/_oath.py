@@ -1,13 +1,13 @@
 """The Oslo Auroral THEMIS data set (OATH): read a copy, or download it first."""
 
-import os
 from numbers import Integral, Real
 from pathlib import Path
 
 from sklearn.utils import Bunch, check_scalar
 
+from sksimclr._download import data_home as resolve_data_home
+from sksimclr._download import download
 from sksimclr.datasets import _oath_files as files
-from sksimclr.datasets._download import download
 
 _DESCR = """\
 Oslo Auroral THEMIS (OATH) data set, version 1.1
@@ -34,7 +34,7 @@ learning", J. Geophys. Res. Space Physics 123 (2018), doi:10.1029/2018JA025274.
 """
 
 
-def load_oath(path, *, as_array=False):
+def load_oath(path, *, as_array=False, features=False):
     """Load the Oslo Auroral THEMIS (OATH) data set from a local copy.
 
     ========================  ==================================================
@@ -53,6 +53,10 @@ def load_oath(path, *, as_array=False):
     as_array : bool, default=False
         Read all images into memory (760 MB for the whole data set) instead of
         returning their paths, which every estimator of sksimclr takes as well.
+    features : bool, default=False
+        Also read the features that the authors computed, from
+        ``features/auroral_feat.h5`` of the copy. Needs h5py:
+        ``pip install "sksimclr[oath]"``.
 
     Returns
     -------
@@ -79,6 +83,12 @@ def load_oath(path, *, as_array=False):
             19 UT to 19 UT, when no THEMIS station is dark.
         filenames : ndarray of shape (n_samples,), str
             Path of each image.
+        features : ndarray of shape (n_samples, 1001), float
+            Only with ``features=True``: the logits that an Inception-v4 trained on
+            ImageNet gives for each image turned by ``rotation``, in the floating
+            type of the file and the order of ``images``. Another number of columns
+            than the 1,001 of the published file is accepted, so that features of
+            another network can be put in its place.
         DESCR : str
             Description, licence and citation.
 
@@ -86,6 +96,8 @@ def load_oath(path, *, as_array=False):
     ------
     FileNotFoundError
         If there is nothing at `path`.
+    ImportError
+        If ``features=True`` and h5py is not installed.
     ValueError
         If what is there is not a complete copy; the message names the file.
 
@@ -105,6 +117,8 @@ def load_oath(path, *, as_array=False):
     .. [1] L. B. N. Clausen and H. Nickisch, "Automatic classification of auroral
        images from the Oslo Auroral THEMIS (OATH) data set using machine learning",
        J. Geophys. Res. Space Physics 123 (2018), doi:10.1029/2018JA025274.
+    .. [2] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
 
     Examples
     --------
@@ -112,7 +126,20 @@ def load_oath(path, *, as_array=False):
     >>> oath = load_oath("oath_v1.1_20181026.tgz")  # doctest: +SKIP
     >>> oath.images.shape, oath.target_names[oath.target[0]]  # doctest: +SKIP
     ((5824,), 'discrete')
+
+    The published score of the features, 81.7 % ("Ridge + ImageNet Inception" in
+    [2]_, from [1]_), has this protocol, on folds that leak (see ``oath.DESCR``):
+
+    >>> from sklearn.linear_model import RidgeClassifier
+    >>> from sklearn.model_selection import cross_val_score
+    >>> oath = load_oath("oath_v1.1_20181026.tgz", features=True)  # doctest: +SKIP
+    >>> scores = cross_val_score(
+    ...     RidgeClassifier(alpha=0.03), oath.features, oath.target, cv=oath.folds
+    ... )  # doctest: +SKIP
+    >>> scores.mean()  # doctest: +SKIP
     """
+    if features:
+        files.import_h5py()  # to know before 500 MB are unpacked
     path = Path(path).expanduser()
     csv = files.find_labels(files.unpack(path) if path.is_file() else path)
     if csv is None:
@@ -120,6 +147,10 @@ def load_oath(path, *, as_array=False):
     root = csv.parent.parent
     labels = files.read_labels(csv)
     filenames = files.image_paths(root / "images" / "cropped_scaled", labels["number"])
+    optional = {}
+    if features:
+        h5 = root / "features" / "auroral_feat.h5"
+        optional["features"] = files.read_features(h5, len(labels))
     return Bunch(
         images=files.read_images(filenames) if as_array else filenames,
         target=labels["class6"].copy(),
@@ -130,6 +161,7 @@ def load_oath(path, *, as_array=False):
         groups=files.read_groups(root / "images/files_origin.csv", labels["number"]),
         filenames=filenames,
         DESCR=_DESCR,
+        **optional,
     )
 
 
@@ -138,6 +170,7 @@ def fetch_oath(
     data_home=None,
     download_if_missing=True,
     as_array=False,
+    features=False,
     n_retries=3,
     delay=1.0,
 ):
@@ -158,6 +191,9 @@ def fetch_oath(
         If False, raise a FileNotFoundError instead of downloading.
     as_array : bool, default=False
         Read all images into memory (760 MB), see :func:`load_oath`.
+    features : bool, default=False
+        Also read the features that the authors computed, see :func:`load_oath`.
+        Needs h5py: ``pip install "sksimclr[oath]"``.
     n_retries : int, default=3
         How often a broken connection is tried again.
     delay : float, default=1.0
@@ -174,6 +210,8 @@ def fetch_oath(
         If the data set is not there and ``download_if_missing=False``
         (FileNotFoundError), or if it cannot be downloaded. The message says how to
         get it by hand.
+    ImportError
+        If ``features=True`` and h5py is not installed; then nothing is downloaded.
     TypeError, ValueError
         If ``n_retries`` or ``delay`` is not a number or negative.
     ValueError
@@ -189,6 +227,8 @@ def fetch_oath(
     .. [1] L. B. N. Clausen and H. Nickisch, "Automatic classification of auroral
        images from the Oslo Auroral THEMIS (OATH) data set using machine learning",
        J. Geophys. Res. Space Physics 123 (2018), doi:10.1029/2018JA025274.
+    .. [2] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
 
     Examples
     --------
@@ -199,10 +239,23 @@ def fetch_oath(
     ...     data = fetch_oath(download_if_missing=False)
     ... except FileNotFoundError:
     ...     data = make_aurora(600, size=64, random_state=0)  # doctest: +SKIP
+
+    The published score of the features, 81.7 % ("Ridge + ImageNet Inception" in
+    [2]_, from [1]_), has this protocol, on folds that leak (see ``oath.DESCR``):
+
+    >>> from sklearn.linear_model import RidgeClassifier
+    >>> from sklearn.model_selection import cross_val_score
+    >>> oath = fetch_oath(features=True)  # doctest: +SKIP
+    >>> scores = cross_val_score(
+    ...     RidgeClassifier(alpha=0.03), oath.features, oath.target, cv=oath.folds
+    ... )  # doctest: +SKIP
+    >>> scores.mean()  # doctest: +SKIP
     """
     check_scalar(n_retries, "n_retries", Integral, min_val=0)
     check_scalar(delay, "delay", Real, min_val=0)
-    home = _data_home(data_home)
+    if features:
+        files.import_h5py()
+    home = resolve_data_home(data_home)
     path = _find_copy(home)
     if path is None:
         by_hand = (
@@ -219,15 +272,7 @@ def fetch_oath(
             download(files.URL, path, n_retries=n_retries, delay=delay)
         except OSError as error:
             raise OSError(f"fetch_oath: {error} {by_hand}") from error
-    return load_oath(path, as_array=as_array)
-
-
-def _data_home(data_home):
-    """Return the folder for downloaded data, which may not exist yet."""
-    import pooch
-
-    home = data_home or os.environ.get("SKSIMCLR_DATA") or pooch.os_cache("sksimclr")
-    return Path(home).expanduser()
+    return load_oath(path, as_array=as_array, features=features)
 
 
 def _find_copy(home):

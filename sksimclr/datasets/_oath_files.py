@@ -221,6 +221,68 @@ def _read_green(filename):
     return image[..., 1]
 
 
+def import_h5py():
+    """Return the module h5py, or say how to install it."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(
+            "load_oath: features=True needs h5py, which is not installed. Install it "
+            'with: pip install "sksimclr[oath]"'
+        ) from error
+    return h5py
+
+
+def read_features(path, n_samples):
+    """Return the authors' features, (n_samples, n_features), by picture number."""
+    logits = _read_logits(path)
+    if (
+        logits.ndim != 2
+        or logits.shape[0] != n_samples
+        or logits.shape[1] == 0
+        or logits.dtype.kind != "f"
+    ):
+        raise ValueError(
+            f"load_oath: expected 'Logits' of {str(path)!r} to be floating-point "
+            f"numbers in {n_samples} rows, one per line of classifications.csv, and "
+            f"1001 columns, got {logits.dtype} of shape {logits.shape}. Unpack the "
+            "archive again."
+        )
+    bad_rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(bad_rows):
+        raise ValueError(
+            f"load_oath: expected finite numbers in 'Logits' of {str(path)!r}, got NaN "
+            f"or infinity in {len(bad_rows)} rows, first in row {bad_rows[0]}. Unpack "
+            "the archive again."
+        )
+    return logits.astype(logits.dtype.newbyteorder("="), copy=False)
+
+
+def _read_logits(path):
+    """Return the data set ``Logits`` of an HDF5 file, whatever it holds."""
+    h5py = import_h5py()
+    if not path.is_file():
+        raise ValueError(
+            "load_oath: features=True expected the authors' features in "
+            f"{str(path)!r}, but there is no such file. Unpack the archive again, or "
+            "use features=False."
+        )
+    try:
+        with h5py.File(path, "r") as file:
+            names, logits = sorted(file), file.get("Logits")
+            if isinstance(logits, h5py.Dataset):
+                return np.asarray(logits[()])
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            "load_oath: features=True expected a complete HDF5 file, but "
+            f"{str(path)!r} cannot be read ({error}). Unpack the archive again."
+        ) from error
+    raise ValueError(
+        f"load_oath: expected a data set 'Logits' in {str(path)!r}, got {names}. "
+        "Unpack the archive again."
+    )
+
+
 def read_folds(csv, n_samples):
     """Return the given splits as (train, test) pairs."""
     if not csv.is_file():

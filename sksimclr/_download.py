@@ -1,16 +1,50 @@
-"""Downloads that go on where they stopped."""
+"""Where downloads go, and downloads that go on where they stopped."""
+
+from __future__ import annotations
 
 import os
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _TIMEOUT = 30  # seconds without a byte
 _CHUNK = 1 << 16  # bytes, the most that a killed process loses
 
 
-def download(url, path, *, n_retries, delay):
+def data_home(folder: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder for downloaded data, which may not exist yet.
+
+    Parameters
+    ----------
+    folder : str or path-like, default=None
+        The user's choice. By default the folder that the environment variable
+        ``SKSIMCLR_DATA`` names, else ``pooch.os_cache("sksimclr")``.
+
+    Returns
+    -------
+    Path
+        With ``~`` expanded.
+    """
+    import pooch
+
+    home = folder or os.environ.get("SKSIMCLR_DATA") or pooch.os_cache("sksimclr")
+    return Path(home).expanduser()
+
+
+def download(
+    url: str,
+    path: Path,
+    *,
+    n_retries: int,
+    delay: float,
+    known_hash: str | None = None,
+) -> None:
     """Download a file, going on from what an earlier, interrupted call left.
+
+    Nothing is downloaded if there is a file at `path` already, unless it has another
+    hash than `known_hash`; then it is replaced once the right one has come.
 
     Parameters
     ----------
@@ -23,23 +57,29 @@ def download(url, path, *, n_retries, delay):
         How often a broken connection is tried again, at least 0.
     delay : float
         Pause between tries, seconds.
+    known_hash : str, default=None
+        What the file must hash to, such as ``"sha256:1f2e..."``. By default anything
+        is accepted, and pooch logs the SHA-256 of what came.
 
     Raises
     ------
     OSError
         If the server refuses, or the last try failed too.
+    ValueError
+        If what came has another hash. The message says both; what came is deleted,
+        so that the next call starts over.
     """
     import pooch
 
-    def fetch(url, output_file, _pooch):
+    def fetch(url: str, output_file: str, _pooch: Any) -> None:
         part = path.with_name(f"{path.name}.part")
         _retry(lambda: _continue(url, part), url, n_retries, delay)
         os.replace(part, output_file)
 
-    pooch.retrieve(url, None, fname=path.name, path=path.parent, downloader=fetch)
+    pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=fetch)
 
 
-def _retry(action, url, n_retries, delay):
+def _retry(action: Callable[[], None], url: str, n_retries: int, delay: float) -> None:
     """Call ``action`` until it succeeds, is refused or has failed too often."""
     import requests
     import urllib3
@@ -59,13 +99,13 @@ def _retry(action, url, n_retries, delay):
         time.sleep(delay)
 
 
-def _status(error):
+def _status(error: Exception) -> int:
     """Return the HTTP status that an exception reports, 0 if none."""
     response = getattr(error, "response", None)
     return 0 if response is None else response.status_code
 
 
-def _continue(url, part):
+def _continue(url: str, part: Path) -> None:
     """Append to ``part`` what it lacks of ``url``, or start over if it must."""
     import requests
 
@@ -86,7 +126,7 @@ def _continue(url, part):
     _check_size(part, total)
 
 
-def _write(response, part, start, total):
+def _write(response: Any, part: Path, start: int, total: int | None) -> None:
     """Write the body of ``response`` to ``part`` from byte ``start`` on."""
     from tqdm import tqdm
 
@@ -102,7 +142,7 @@ def _write(response, part, start, total):
             progress.update(len(chunk))
 
 
-def _check_complete(response, part, start):
+def _check_complete(response: Any, part: Path, start: int) -> None:
     """Accept ``part`` if the server has no more bytes, else start over."""
     import requests
 
@@ -115,7 +155,7 @@ def _check_complete(response, part, start):
         )
 
 
-def _check_size(part, total):
+def _check_size(part: Path, total: int | None) -> None:
     """Raise unless ``part`` has as many bytes as were announced."""
     import requests
 

@@ -1,0 +1,268 @@
+"""Encoders on disk: ours in safetensors, and state dicts such as Aurora-FM's."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sksimclr._download import data_home, download
+
+AURORA_FM = "aurora-fm"
+AURORA_FM_FILE = "aurora-fm-no-finetune.tar"
+AURORA_FM_URL = (
+    f"https://huggingface.co/Jwjohnson314/Aurora-FM/resolve/main/{AURORA_FM_FILE}"
+)
+_AURORA_FM_SHA256 = "f9c97e906bee7a34f0727377f8b3194086080fa9573390db44daab4ce2c64e33"
+_GREEN = slice(1, 2)  # the one channel with signal that Aurora-FM was trained on
+_READ_ERRORS = (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError)
+
+
+def find_weights(weights: str | os.PathLike[str]) -> Path:
+    """Return the file that the parameter `weights` names, after a download if need be.
+
+    Parameters
+    ----------
+    weights : str or path-like
+        A path, or "aurora-fm" for the encoder of Johnson et al., 46 MB, which is
+        downloaded once into the data home (see `sksimclr._download.data_home`).
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    OSError
+        The download failed; or what came has another SHA-256 than published.
+    """
+    if weights != AURORA_FM:
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"There is no file of weights {str(path)!r}. Give weights a path that "
+                f"save_weights wrote, or {AURORA_FM!r}."
+            )
+        return path
+    path = data_home() / AURORA_FM_FILE
+    known_hash = f"sha256:{_AURORA_FM_SHA256}"
+    try:
+        download(AURORA_FM_URL, path, n_retries=3, delay=1.0, known_hash=known_hash)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"weights={AURORA_FM!r}: {error} To get them by hand, download "
+            f"{AURORA_FM_URL} and put it into {str(path.parent)!r}."
+        ) from error
+    return path
+
+
+def save_weights(
+    path: str | os.PathLike[str],
+    encoder: nn.Module,
+    projector: nn.Module,
+    *,
+    n_channels: int,
+    image_size: int,
+) -> None:
+    """Write an encoder and its projection head as safetensors, wholly or not at all.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file there is replaced.
+    encoder, projector : nn.Module
+    n_channels, image_size : int
+        Of the images the encoder was trained on; noted in the file.
+
+    Raises
+    ------
+    ImportError
+        safetensors is not installed.
+    """
+    safetensors = _import_safetensors()
+    tensors = {
+        f"{part}.{name}": tensor.detach().cpu().contiguous().clone()
+        for part, module in (("encoder", encoder), ("projector", projector))
+        for name, tensor in module.state_dict().items()
+    }
+    notes = {
+        "format": "pt",
+        "sksimclr": _own_version(),
+        "n_channels": str(n_channels),
+        "image_size": str(image_size),
+    }
+    _write_whole(Path(path).expanduser(), safetensors.torch.save(tensors, notes))
+
+
+def load_weights(
+    path: Path, encoder: nn.Module, projector: nn.Module, *, n_channels: int
+) -> None:
+    """Read weights into an encoder and a projection head.
+
+    Parameters
+    ----------
+    path : Path
+        Safetensors, or a state dict that ``torch.load(weights_only=True)`` reads; with
+        keys ``encoder.*`` and ``projector.*``. Without the latter, the head stays as
+        it is.
+    encoder, projector : nn.Module
+        Changed in place.
+    n_channels : int
+        Of the images. Of a state dict for three channels, as Aurora-FM is, one-channel
+        encoders get the weights of green, the only channel it was trained on.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or its weights do not fit the networks.
+    ImportError
+        The file is in safetensors format and safetensors is not installed.
+    """
+    tensors, notes = read_tensors(path)
+    trained_on = notes.get("n_channels", str(n_channels))
+    if trained_on != str(n_channels):
+        raise ValueError(
+            f"The weights in {str(path)!r} are for images with {trained_on} "
+            f"channel(s), but X has images with {n_channels}."
+        )
+    parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "projector": {}}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition(".")
+        if part not in parts:
+            raise ValueError(
+                "Expected weights named encoder.* and projector.*, as save_weights and "
+                f"Aurora-FM name them, got {key!r} in {str(path)!r}."
+            )
+        parts[part][name] = tensor
+    if "n_channels" not in notes:
+        _keep_green(parts["encoder"], encoder)
+    load_state(encoder, parts["encoder"], f"encoder weights in {str(path)!r}")
+    if parts["projector"]:
+        load_state(projector, parts["projector"], f"projector weights in {str(path)!r}")
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a file, and the notes beside them.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or holds something else than tensors with names.
+    ImportError
+        The file is in safetensors format and safetensors is not installed.
+    """
+    try:
+        with open(path, "rb") as file:
+            is_safetensors = file.read(9)[8:] == b"{"
+        if is_safetensors:
+            return _read_safetensors(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except _READ_ERRORS as error:
+        raise ValueError(
+            f"Cannot read {str(path)!r}: expected safetensors, or a state dict that "
+            f"torch.save wrote, with nothing but tensors in it. {error}"
+        ) from error
+    if not isinstance(content, Mapping) or not all(
+        isinstance(tensor, Tensor) for tensor in content.values()
+    ):
+        raise ValueError(
+            f"Expected a state dict, names and tensors, in {str(path)!r}, got "
+            f"{_describe(content)}. Save model.state_dict() alone."
+        )
+    return dict(content), {}
+
+
+def load_state(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
+    """Load tensors into a network, all of which must fit.
+
+    Raises
+    ------
+    ValueError
+        A name or a shape differs; the message names the first one.
+    """
+    expected = module.state_dict()
+    for key in [*expected, *tensors]:
+        if key not in tensors or key not in expected:
+            where = "the file" if key in tensors else "the network"
+            raise ValueError(
+                f"The {what} do not fit: {key!r} is only in {where}. Check the name "
+                "of the network."
+            )
+        if tensors[key].shape != expected[key].shape:
+            raise ValueError(
+                f"The {what} do not fit: expected {tuple(expected[key].shape)} for "
+                f"{key!r}, got {tuple(tensors[key].shape)}. Check the network, its "
+                "stem, projection_dim and the channels of the images."
+            )
+    module.load_state_dict(tensors)
+
+
+def _keep_green(tensors: dict[str, Tensor], encoder: nn.Module) -> None:
+    """Cut the first convolution for RGB down to green if the encoder sees grey."""
+    first = next((k for k, v in encoder.state_dict().items() if v.ndim == 4), None)
+    weight = tensors.get(first or "")
+    if weight is None or weight.ndim != 4:
+        return
+    if weight.shape[1] == 3 and encoder.state_dict()[first].shape[1] == 1:
+        tensors[str(first)] = weight[:, _GREEN].clone()
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the notes of a safetensors file."""
+    safetensors = _import_safetensors()
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            return tensors, file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def _import_safetensors() -> Any:
+    """Return the module safetensors, or say how to install it."""
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError as error:
+        raise ImportError(
+            "Files of weights are in safetensors format, and safetensors is not "
+            'installed. Install it with: pip install "sksimclr[weights]"'
+        ) from error
+    return safetensors
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file that replaces the old one only when it is complete."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _describe(content: Any) -> str:
+    """Say what a file of weights held instead."""
+    if isinstance(content, Mapping):
+        return f"a dictionary with {[str(key) for key in content][:5]}"
+    return f"an object of type {type(content).__name__}"
+
+
+def _own_version() -> str:
+    """Return the version of sksimclr."""
+    try:
+        return version("sksimclr")
+    except PackageNotFoundError:
+        return "unknown"
