@@ -25,6 +25,7 @@ def embed(
     image_size: int,
     n_features: int,
     device: torch.device,
+    batch_size: int | None = None,
     verbose: int = 0,
 ) -> NDArray[np.float32]:
     """Return the embeddings of `images`.
@@ -42,6 +43,8 @@ def embed(
     n_features : int
         Length of an embedding.
     device : torch.device
+    batch_size : int, optional
+        Images in a forward pass; by default what suits the device.
     verbose : int
         Show a progress bar when positive.
 
@@ -49,7 +52,7 @@ def embed(
     -------
     ndarray of shape (n_images, n_features), float32
     """
-    batch_size = _BATCH_SIZE.get(device.type, _GPU_BATCH_SIZE)
+    batch_size = batch_size or _BATCH_SIZE.get(device.type, _GPU_BATCH_SIZE)
     model = copy.deepcopy(encoder).to(device).eval()
     model = model.to(memory_format=torch.channels_last)
     out = np.empty((len(images), n_features), np.float32)

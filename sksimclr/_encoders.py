@@ -75,12 +75,19 @@ def embedding_dim(encoder: nn.Module, *, n_channels: int, image_size: int) -> in
     Raises
     ------
     ValueError
-        The encoder does not return an array of shape (n, d).
+        The encoder does not take such images, or does not return an array of shape
+        (n, d).
     """
     images = torch.zeros(2, n_channels, image_size, image_size)
     was_training = encoder.training
-    with torch.inference_mode():
-        shape = tuple(encoder.eval()(images).shape)
+    try:
+        with torch.inference_mode():
+            shape = tuple(encoder.eval()(images).shape)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"The encoder cannot take images of shape {tuple(images.shape)}, (n, C, H, "
+            f"W); it said: {error}. Try another image_size or encoder."
+        ) from error
     encoder.train(was_training)
     if len(shape) != 2 or shape[0] != 2:
         raise ValueError(

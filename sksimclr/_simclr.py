@@ -16,14 +16,18 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sksimclr._device import resolve_device
-from sksimclr._embedding import embed
 from sksimclr._encoders import (
     RESNETS,
     embedding_dim,
     make_encoder,
     make_projection_head,
 )
-from sksimclr._parameters import TRAINING_CONSTRAINTS, loop_plan
+from sksimclr._estimators import (
+    TRAINING_CONSTRAINTS,
+    check_loss,
+    loop_plan,
+    run_network,
+)
 from sksimclr._random import spawn_seeds, torch_seeded
 from sksimclr._training import ViewPlan, collapsed_loss, train
 from sksimclr._validation import (
@@ -262,16 +266,7 @@ class SimCLRTransformer(
             One of the paths in X does not exist.
         """
         check_is_fitted(self, "encoder_")
-        device = resolve_device(self.device)
-        images = check_images(self, X, reset=False)
-        return embed(
-            self.encoder_,
-            images,
-            image_size=self.image_size_,
-            n_features=self._n_features_out,
-            device=device,
-            verbose=self.verbose,
-        )
+        return run_network(self, self.encoder_, X, n_features=self._n_features_out)
 
     def save_weights(self, path):
         """Write the trained weights to a file that `weights` reads.
@@ -351,7 +346,8 @@ class SimCLRTransformer(
                 order_seed=order_seed,
                 view_seed=view_seed,
             )
-        _check_loss(history, plan, len(images))
+        check_loss(history, plan)
+        _warn_of_collapse(history, plan, len(images))
         self.encoder_ = encoder.cpu().eval()
         self.projector_ = projector.cpu().eval()
         self.history_ = history
@@ -365,16 +361,11 @@ class SimCLRTransformer(
         return tags
 
 
-def _check_loss(history, plan, n_images):
-    """Raise if training diverged, warn if it learnt nothing."""
+def _warn_of_collapse(history, plan, n_images):
+    """Warn if the last loss is that of embeddings which are all alike."""
     if not history:
         return
     loss = history[-1]["loss"]
-    if not np.isfinite(loss):
-        raise ValueError(
-            f"Training diverged: the loss of epoch {len(history)} is {loss}. Use a "
-            f"smaller lr than {plan.lr} or check the range of the images."
-        )
     collapsed = collapsed_loss(n_images, plan.batch_size)
     if abs(loss - collapsed) < 0.01 * collapsed:
         warnings.warn(

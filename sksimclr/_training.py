@@ -132,7 +132,7 @@ class _ProjectionRecord(Callback):
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Forget the epoch before."""
         self._n_images = 0
-        self._alignment = self._uniformity = self._gram = 0.0
+        self._alignment = self._uniformity = self._gram = torch.zeros(())
 
     def on_batch_end(
         self, net: NeuralNet, training: bool = False, y_pred: Any = None, **kwargs: Any
@@ -144,9 +144,10 @@ class _ProjectionRecord(Callback):
         rows = F.normalize(rows.double())
         n_images = len(rows) // 2
         self._n_images += n_images
-        self._alignment += n_images * alignment_of(*rows.split(n_images))
-        self._uniformity += n_images * uniformity_of(rows[:n_images])
-        self._gram += rows.T @ rows
+        first, second = rows[:n_images], rows[n_images:]
+        self._alignment = self._alignment + n_images * alignment_of(first, second)
+        self._uniformity = self._uniformity + n_images * uniformity_of(first)
+        self._gram = self._gram + rows.T @ rows
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Note the means over the images, and the rank of all projections."""

@@ -207,12 +207,11 @@ def load_state(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None
 
 def _keep_green(tensors: dict[str, Tensor], encoder: nn.Module) -> None:
     """Cut the first convolution for RGB down to green if the encoder sees grey."""
-    first = next((k for k, v in encoder.state_dict().items() if v.ndim == 4), None)
-    weight = tensors.get(first or "")
-    if weight is None or weight.ndim != 4:
-        return
-    if weight.shape[1] == 3 and encoder.state_dict()[first].shape[1] == 1:
-        tensors[str(first)] = weight[:, _GREEN].clone()
+    expected = encoder.state_dict()
+    first = next((key for key, weight in expected.items() if weight.ndim == 4), "")
+    weight = tensors.get(first, torch.empty(0))
+    if weight.ndim == 4 and (weight.shape[1], expected[first].shape[1]) == (3, 1):
+        tensors[first] = weight[:, _GREEN].clone()
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

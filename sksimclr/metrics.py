@@ -150,7 +150,8 @@ def effective_rank(embeddings: Any) -> float:
 
 def alignment_of(first: Tensor, second: Tensor, alpha: float = 2.0) -> Tensor:
     """Return :func:`alignment` of rows of length 1, as a tensor on their device."""
-    return (first - second).norm(dim=1).pow(alpha).mean()
+    distances: Tensor = (first - second).norm(dim=1)
+    return distances.pow(alpha).mean()
 
 
 def uniformity_of(rows: Tensor, t: float = 2.0) -> Tensor:
@@ -158,12 +159,12 @@ def uniformity_of(rows: Tensor, t: float = 2.0) -> Tensor:
     n_rows = len(rows)
     squares = rows.square().sum(dim=1)
     total = rows.new_zeros(())
-    for block in torch.arange(n_rows, device=rows.device).split(
-        max(1, _BLOCK // n_rows)
-    ):
+    step = max(1, _BLOCK // n_rows)
+    for start in range(0, n_rows, step):
+        block = slice(start, start + step)
         distances = squares[block, None] + squares - 2 * rows[block] @ rows.T
         potential = torch.exp(-t * distances.clamp(min=0))
-        potential[torch.arange(len(block)), block] = 0  # of a row with itself
+        potential.diagonal(start).zero_()  # of each row with itself
         total += potential.sum()
     return torch.log(total / (n_rows * (n_rows - 1)))
 
@@ -188,7 +189,7 @@ def _as_rows(function: str, name: str, array: Any, *, minimum: int) -> Tensor:
     """Return an array as float64 rows on the CPU, after a check."""
     if not isinstance(array, Tensor):
         array = torch.from_numpy(np.array(array, dtype=np.float64))
-    rows = array.detach().cpu().double()
+    rows: Tensor = array.detach().cpu().double()
     if rows.ndim != 2 or len(rows) < minimum or rows.shape[1] < 1:
         raise ValueError(
             f"{function}: {name} must be an array of shape (n_samples, n_features) "

@@ -32,7 +32,7 @@ _LEVELS = {
     "_training": 2,
     "_fine_tuning": 2,
     "_embedding": 2,
-    "_parameters": 3,
+    "_estimators": 3,
     "_simclr": 3,
     "_preprocessing": 3,
     "model_selection": 3,

@@ -3,6 +3,7 @@
 from torch import nn
 
 from sksimclr import SimCLRTransformer
+from sksimclr.baselines import FineTunedClassifier, PretrainedTransformer
 
 
 def tiny_encoder(n_channels):
@@ -27,3 +28,37 @@ def tiny_simclr(**params):
         "device": "cpu",
     }
     return SimCLRTransformer(**(defaults | params))
+
+
+def flat_encoder(n_channels):
+    """Return a network that keeps where things are: (n, C, 8, 8) -> (n, 16)."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64 * n_channels, 16), nn.BatchNorm1d(16), nn.ReLU()
+    )
+
+
+def tiny_pretrained(**params):
+    """Return a `PretrainedTransformer` that fits in milliseconds."""
+    defaults = {
+        "backbone": tiny_encoder,
+        "weights": None,
+        "image_size": 8,
+        "device": "cpu",
+    }
+    return PretrainedTransformer(**(defaults | params))
+
+
+def tiny_fine_tuned(**params):
+    """Return a `FineTunedClassifier` that learns blobs in a second."""
+    defaults = {
+        "encoder": flat_encoder,
+        "weights": None,
+        "augmentations": (),
+        "image_size": 8,
+        "max_epochs": 30,
+        "batch_size": 16,
+        "lr": 1e-2,
+        "random_state": 0,
+        "device": "cpu",
+    }
+    return FineTunedClassifier(**(defaults | params))

@@ -1,0 +1,92 @@
+"""What all estimators around a network have in common."""
+
+import copy
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, column_or_1d
+
+from sksimclr._device import resolve_device
+from sksimclr._embedding import embed
+from sksimclr._loop import OPTIMIZERS, LoopPlan
+from sksimclr._validation import Interval, StrOptions, check_images
+
+TRAINING_CONSTRAINTS = {
+    "augmentations": [tuple, list],
+    "image_shape": [tuple, list, None],
+    "max_epochs": [Interval(Integral, 0, None, closed="left")],
+    "batch_size": [Interval(Integral, 2, None, closed="left")],
+    "lr": [Interval(Real, 0, None, closed="neither")],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "optimizer": [StrOptions(set(OPTIMIZERS))],
+    "lr_schedule": [StrOptions({"cosine"}), None],
+    "device": [str],
+    "callbacks": [list, tuple, None],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+
+
+def loop_plan(estimator):
+    """Return the parameters of an estimator's training loop in plain types."""
+    return LoopPlan(
+        max_epochs=int(estimator.max_epochs),
+        batch_size=int(estimator.batch_size),
+        lr=float(estimator.lr),
+        weight_decay=float(estimator.weight_decay),
+        optimizer=estimator.optimizer,
+        lr_schedule=estimator.lr_schedule,
+        callbacks=copy.deepcopy(tuple(estimator.callbacks or ())),
+        verbose=int(estimator.verbose),
+    )
+
+
+def check_labels(estimator, y, n_images):
+    """Return the classes, and the number of the class of each image, int64.
+
+    Raises a ValueError unless y has one label for each image, of two or more classes.
+    """
+    name = type(estimator).__name__
+    if y is None:
+        raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+    y = column_or_1d(check_array(y, ensure_2d=False, dtype=None), warn=True)
+    check_classification_targets(y)
+    if len(y) != n_images:
+        raise ValueError(
+            f"Expected one label for each of {n_images} images, got {len(y)} in y."
+        )
+    classes, codes = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{name} needs labels of at least 2 classes, got only class {classes[0]!r}."
+        )
+    return classes, codes.astype(np.int64)
+
+
+def check_loss(history, plan):
+    """Raise a ValueError if training diverged."""
+    loss = history[-1]["loss"] if history else 0.0
+    if not np.isfinite(loss):
+        raise ValueError(
+            f"Training diverged: the loss of epoch {len(history)} is {loss}. Use a "
+            f"smaller lr than {plan.lr} or check the range of the images."
+        )
+
+
+def run_network(estimator, network, X, *, n_features, batch_size=None):
+    """Return the output of a fitted estimator's network for images in any form.
+
+    The body of `transform` and `predict_proba`: float32, (n_samples, n_features).
+    """
+    device = resolve_device(estimator.device)
+    images = check_images(estimator, X, reset=False)
+    return embed(
+        network,
+        images,
+        image_size=estimator.image_size_,
+        n_features=n_features,
+        device=device,
+        batch_size=batch_size,
+        verbose=estimator.verbose,
+    )

@@ -1,0 +1,387 @@
+"""Classifiers that train a pretrained network further, with labels."""
+
+import copy
+import os
+from enum import Enum
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
+from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from sksimclr._backbones import make_backbone
+from sksimclr._device import resolve_device
+from sksimclr._encoders import embedding_dim
+from sksimclr._estimators import (
+    TRAINING_CONSTRAINTS,
+    check_labels,
+    check_loss,
+    loop_plan,
+    run_network,
+)
+from sksimclr._fine_tuning import FineTuningPlan, fine_tune, with_head
+from sksimclr._random import spawn_seeds, torch_seeded
+from sksimclr._simclr import SimCLRTransformer
+from sksimclr._validation import (
+    Interval,
+    check_images,
+    restored_if_it_fails,
+    validates_parameters,
+    with_channels,
+)
+from sksimclr.augmentations import ResizedCrop, VerticalFlip
+
+
+class FineTunedClassifier(ClassifierMixin, BaseEstimator):
+    """Classify images with a pretrained network that is trained further, with labels.
+
+    The second row of the table of Johnson et al. [1]_, a ResNet18 that was trained on
+    ImageNet; and the way to use few labels best: pretrain a
+    :class:`~sksimclr.SimCLRTransformer` on all images, fine-tune it on the labelled
+    ones. The encoder and a linear layer behind it are trained together, by the cross
+    entropy of augmented images.
+
+    Parameters
+    ----------
+    encoder : str, callable or SimCLRTransformer, default="resnet18"
+        A classifier of torchvision or a factory, as `backbone` of
+        :class:`PretrainedTransformer`; or a fitted
+        :class:`~sksimclr.SimCLRTransformer`, a copy of whose encoder is trained. To
+        clone or cross-validate the latter, wrap it:
+        ``FrozenEstimator(simclr)``.
+    weights : str, path-like, torchvision enum or None, default="imagenet"
+        To start from, as of :class:`PretrainedTransformer`; random ones, which None
+        gives, depend on `random_state`. Without effect when `encoder` is fitted.
+    augmentations : tuple, default=(ResizedCrop(scale=(0.5, 1.0)), VerticalFlip())
+        Members of :mod:`sksimclr.augmentations`, applied in order to every image in
+        training.
+    image_size : int, default=None
+        Side of the images that the network sees, pixels. None is what the weights ask
+        for, or the `image_size` of a fitted `encoder`.
+    image_shape : tuple of int, default=None
+        Shape of one image, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
+        default they are square if they can be, else strips one pixel high.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the loss; "balanced" makes them inversely
+        proportional to their frequencies.
+    max_epochs : int, default=20
+        Most passes over the images, at least 1.
+    batch_size : int, default=64
+        Images in a step, at least 2. A last batch of a single image is left out of its
+        epoch. Larger than the data means all.
+    lr : float, default=3e-4
+        Learning rate.
+    weight_decay : float, default=0.0
+        Of the optimizer, >= 0; decoupled from the gradient for "adamw".
+    optimizer : {"adam", "adamw", "sgd"}, default="adam"
+        "sgd" has a momentum of 0.9.
+    lr_schedule : {"cosine"} or None, default="cosine"
+        "cosine": rise over the first 10 % of the steps, then half a cosine to zero.
+        None keeps `lr` fixed.
+    early_stopping : bool, default=False
+        Hold a part of the images out of training, stop when the loss on it no longer
+        falls, and keep the weights for which it was lowest. The part is stratified; if
+        `fit` is given groups, it consists of whole groups.
+    validation_fraction : float, default=0.1
+        Size of that part, in (0, 0.5].
+    n_iter_no_change : int, default=5
+        Epochs without a lower loss on that part after which training stops.
+    device : str, default="auto"
+        "auto" takes CUDA, MPS or the CPU, the first there is; or the name of a torch
+        device, such as "cuda:1".
+    callbacks : list, default=None
+        skorch callbacks, of which copies are used. There is a "valid_loss" to monitor
+        with `early_stopping`, else only "train_loss".
+    random_state : int, RandomState instance or None, default=None
+        Of the held-out part, new weights, the order of the images and their views. On
+        a CPU the same int, number of threads and library versions give the same bits.
+    verbose : int, default=0
+        1 prints a row per epoch and shows progress bars.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels seen in `fit`, sorted.
+    network_ : nn.Module
+        The trained encoder and the linear layer, on the CPU, in evaluation mode.
+    history_ : list of dict
+        A row for each epoch: "epoch", "loss" (mean over the batches), "valid_loss"
+        with `early_stopping`, "lr", "seconds", "images_per_second".
+    n_iter_ : int
+        Epochs that were run.
+    image_size_ : int
+        Side to which `predict` resizes images, pixels.
+    image_shape_ : tuple of int
+        Shape of one image seen in `fit`.
+    n_features_in_ : int
+        Number of values in one image.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names of X, when X was a data frame of flattened rows.
+
+    See Also
+    --------
+    PretrainedTransformer : The same networks, frozen.
+
+    Notes
+    -----
+    X may have any form that :class:`~sksimclr.SimCLRTransformer` takes. Networks of
+    torchvision and of factories see it as :class:`PretrainedTransformer` describes.
+
+    References
+    ----------
+    .. [1] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
+
+    Examples
+    --------
+    Pretrain on all images, fine-tune on the few that have labels:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from sksimclr import SimCLRTransformer
+    >>> from sksimclr.baselines import FineTunedClassifier
+    >>> images, target = load_digits(return_X_y=True)
+    >>> images = images[:64].reshape(-1, 8, 8) / 16
+    >>> simclr = SimCLRTransformer(image_size=16, max_epochs=1, random_state=0)
+    >>> simclr = FrozenEstimator(simclr.fit(images))
+    >>> classifier = FineTunedClassifier(simclr, max_epochs=1, random_state=0)
+    >>> classifier.fit(images[:32], target[:32]).predict_proba(images).shape
+    (64, 10)
+    """
+
+    _parameter_constraints = {
+        **TRAINING_CONSTRAINTS,
+        "encoder": [str, callable, SimCLRTransformer, FrozenEstimator],
+        "weights": [str, os.PathLike, Enum, None],
+        "image_size": [Interval(Integral, 1, None, closed="left"), None],
+        "class_weight": [dict, str, None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 0.5, closed="right")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    }
+    # with metadata routing, groups reach fit without a call of set_fit_request
+    __metadata_request__fit = {"groups": True}
+
+    def __init__(
+        self,
+        encoder="resnet18",
+        *,
+        weights="imagenet",
+        augmentations=(ResizedCrop(scale=(0.5, 1.0)), VerticalFlip()),  # noqa: B008
+        image_size=None,
+        image_shape=None,
+        class_weight=None,
+        max_epochs=20,
+        batch_size=64,
+        lr=3e-4,
+        weight_decay=0.0,
+        optimizer="adam",
+        lr_schedule="cosine",
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        device="auto",
+        callbacks=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.encoder = encoder
+        self.weights = weights
+        self.augmentations = augmentations
+        self.image_size = image_size
+        self.image_shape = image_shape
+        self.class_weight = class_weight
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.device = device
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @validates_parameters(prefer_skip_nested_validation=True)
+    def fit(self, X, y, groups=None):
+        """Train the network on images with labels.
+
+        Parameters
+        ----------
+        X : images in any form described in the notes of the class
+            At least two.
+        y : array-like of shape (n_samples,)
+            Label of each image, of at least two classes.
+        groups : array-like of shape (n_samples,), default=None
+            Sequence or night of each image. With `early_stopping`, the part held out
+            consists of whole groups; else without effect.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            A parameter, X, y or groups is not as described; or training diverged.
+        FileNotFoundError
+            One of the paths in X, or the file of `weights`, does not exist.
+        OSError
+            `weights` cannot be downloaded; the message says how to get them by hand.
+        sklearn.exceptions.NotFittedError
+            `encoder` is a SimCLRTransformer that is not fitted, such as a clone.
+        """
+        with restored_if_it_fails(self):
+            device = resolve_device(self.device)
+            images = check_images(self, X, reset=True, min_images=2)
+            self.classes_, codes = check_labels(self, y, len(images))
+            random_state = check_random_state(self.random_state)
+            rows = self._split(codes, groups, random_state)
+            seeds = spawn_seeds(random_state.randint(np.iinfo(np.int32).max), 4)
+            network = self._make_network(images, seeds[0])
+            self._train(network, images, codes, rows, device, seeds[1:])
+        return self
+
+    def predict(self, X):
+        """Return the most probable label of each image.
+
+        Parameters
+        ----------
+        X : images in any form described in the notes of the class
+            Of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
+
+    def predict_proba(self, X):
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : images in any form described in the notes of the class
+            Of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float32
+            In the order of `classes_`; the same to the bit whatever else is in X.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            `fit` was not called.
+        ValueError
+            X is not as described.
+        FileNotFoundError
+            One of the paths in X does not exist.
+        """
+        check_is_fitted(self, "network_")
+        n_classes = len(self.classes_)
+        logits = run_network(self, self.network_, X, n_features=n_classes)
+        return softmax(logits, axis=1)
+
+    def _split(self, codes, groups, random_state):
+        """Return the rows to learn from, and those held out or None."""
+        rows = np.arange(len(codes))
+        if groups is not None:
+            check_consistent_length(codes, groups)
+        if not self.early_stopping:
+            return rows, None
+        fraction = self.validation_fraction
+        if groups is None:
+            splitter = StratifiedShuffleSplit(
+                1, test_size=float(fraction), random_state=random_state
+            )
+        else:
+            splitter = StratifiedGroupKFold(
+                round(1 / fraction), shuffle=True, random_state=random_state
+            )
+        return next(splitter.split(rows, codes, groups))
+
+    def _make_network(self, images, seed):
+        """Return the encoder to start from with a new linear layer behind it."""
+        encoder, asked_size = self._copy_encoder(images, seed)
+        self.image_size_ = int(self.image_size or asked_size)
+        n_features = embedding_dim(
+            encoder, n_channels=images.n_channels, image_size=self.image_size_
+        )
+        with torch_seeded(seed):
+            return with_head(encoder, n_features, len(self.classes_))
+
+    def _copy_encoder(self, images, seed):
+        """Return a new encoder, and the image size that its weights are for."""
+        encoder = self.encoder
+        if isinstance(encoder, FrozenEstimator):
+            encoder = encoder.estimator
+        if not isinstance(encoder, SimCLRTransformer):
+            if isinstance(self.encoder, FrozenEstimator):
+                raise ValueError(
+                    "FineTunedClassifier: expected a SimCLRTransformer inside "
+                    f"FrozenEstimator, got {type(encoder).__name__}."
+                )
+            return make_backbone(encoder, self.weights, layer="features", seed=seed)
+        if not hasattr(encoder, "encoder_"):
+            raise NotFittedError(
+                "FineTunedClassifier: encoder is a SimCLRTransformer that is not "
+                "fitted. Cloning, as cross-validation does, forgets what was learnt: "
+                "fit it first and pass FrozenEstimator(simclr), of sklearn.frozen."
+            )
+        n_channels = with_channels(encoder.image_shape_)[2]
+        if n_channels != images.n_channels:
+            raise ValueError(
+                f"FineTunedClassifier: encoder was fitted on images with {n_channels} "
+                f"channel(s), got images with {images.n_channels} in X."
+            )
+        return copy.deepcopy(encoder.encoder_), encoder.image_size_
+
+    def _train(self, network, images, codes, rows, device, seeds):
+        """Train the network and keep the result."""
+        order_seed, view_seed, layer_seed = seeds
+        class_weight = None
+        if self.class_weight is not None:
+            labels = self.classes_[codes]
+            class_weight = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=labels
+            ).astype(np.float32)
+        fine_tuning = FineTuningPlan(
+            augmentations=tuple(self.augmentations),
+            image_size=self.image_size_,
+            class_weight=class_weight,
+            patience=int(self.n_iter_no_change),
+        )
+        plan = loop_plan(self)
+        with torch_seeded(layer_seed):  # dropout
+            history = fine_tune(
+                network,
+                images,
+                codes,
+                fine_tuning,
+                plan,
+                train_rows=rows[0],
+                valid_rows=rows[1],
+                device=device,
+                order_seed=order_seed,
+                view_seed=view_seed,
+            )
+        check_loss(history, plan)
+        self.network_ = network.cpu().eval()
+        self.history_ = history
+        self.n_iter_ = len(history)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
