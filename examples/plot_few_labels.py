@@ -1,0 +1,126 @@
+"""
+Few labels
+==========
+
+Labels are what space physicists do not have. Here 1, 5, 10 and 50 % of the frames are
+labelled, SimCLR sees all of them without labels, and every system is scored on
+sequences that no classifier has seen:
+
+* logistic regression on raw pixels, on frozen ImageNet features (if their weights are
+  on this machine), and on SimCLR's embeddings;
+* self-training on the embeddings, which labels the unlabelled frames it is sure of;
+* SimCLR fine-tuned on the labelled frames.
+"""
+
+# %%
+# Frames, and SimCLR without labels
+# ---------------------------------
+import time
+
+import numpy as np
+
+from sksimclr import AuroraPreprocessor, SimCLRTransformer
+from sksimclr.augmentations import ResizedCrop, VerticalFlip
+from sksimclr.datasets import make_aurora
+
+started = time.perf_counter()
+data = make_aurora(800, size=64, random_state=0)
+images = AuroraPreprocessor(dtype="uint8").fit_transform(data.images)
+simclr = SimCLRTransformer(
+    image_size=64,
+    augmentations=(ResizedCrop(scale=(0.2, 1.0)), VerticalFlip()),
+    max_epochs=24,
+    batch_size=64,
+    lr=1e-3,
+    lr_schedule="cosine",
+    random_state=0,
+    verbose=1,
+)
+embeddings = simclr.fit_transform(images)
+
+# %%
+# Systems
+# -------
+# Each is given X, the rows to learn from, their labels, and the rows without labels.
+from pathlib import Path
+
+import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
+from torchvision.models import ResNet18_Weights
+
+from sksimclr.baselines import FineTunedClassifier, PretrainedTransformer
+
+UNLABELLED = -1
+logistic = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+pixels = AuroraPreprocessor(size=32).transform(data.images)
+systems = {
+    "raw pixels": (pixels.reshape(len(pixels), -1), logistic),
+    "SimCLR": (embeddings, logistic),
+    "SimCLR, self-training": (embeddings, SelfTrainingClassifier(logistic)),
+    "SimCLR, fine-tuned": (
+        images,
+        FineTunedClassifier(FrozenEstimator(simclr), max_epochs=15, random_state=0),
+    ),
+}
+url = ResNet18_Weights.DEFAULT.url
+path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
+if path.exists():
+    features = PretrainedTransformer("resnet18").fit_transform(images)
+    systems["frozen ImageNet features"] = (features, logistic)
+else:
+    print(f"No frozen ImageNet features: download {url} to {path}")
+
+# %%
+# Scores
+# ------
+# Five times, other sequences are held out and other frames are labelled, at least one
+# of every class.
+from sklearn.model_selection import StratifiedGroupKFold
+
+percentages = [1, 5, 10, 50]
+scores = {system: np.zeros((len(percentages), 5)) for system in systems}
+splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+splits = splitter.split(images, data.target, data.groups)
+for fold, (train, test) in enumerate(splits):
+    order = np.random.default_rng(fold).permutation(train)
+    _, firsts = np.unique(data.target[order], return_index=True)
+    order = np.concatenate([order[firsts], np.delete(order, firsts)])
+    for row, percentage in enumerate(percentages):
+        labelled = order[: max(len(firsts), round(percentage / 100 * len(train)))]
+        for system, (X, classifier) in systems.items():
+            rows, y = labelled, data.target
+            if isinstance(classifier, SelfTrainingClassifier):
+                rows = order
+                y = np.where(np.isin(np.arange(len(y)), labelled), y, UNLABELLED)
+            classifier.fit(X[rows], y[rows])
+            scores[system][row, fold] = 100 * classifier.score(
+                X[test], data.target[test]
+            )
+
+print(f"{'labelled frames, %':24}" + "".join(f"{p:>13}" for p in percentages))
+for system, found in scores.items():
+    cells = (f"{row.mean():6.1f} +- {row.std():3.1f}" for row in found)
+    print(f"{system:24}" + " ".join(cells))
+
+# %%
+# The curve
+# ---------
+import matplotlib.pyplot as plt
+
+figure, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
+styles = ["ks:", "bo-", "cv-", "rD--", "g^:"]
+for k, (system, found) in enumerate(scores.items()):
+    x = np.array(percentages) * 1.03**k  # side by side
+    ax.errorbar(x, found.mean(1), found.std(1), fmt=styles[k], capsize=2, label=system)
+ax.set(xscale="log", xlabel="labelled frames, percent", ylabel="top-1, percent")
+ax.set_xticks(percentages, percentages)
+ax.legend(frameon=False)
+ax.set_title("Held-out sequences")
+ax.spines[["top", "right"]].set_visible(False)
+figure.savefig("few_labels.png", dpi=150)
+print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes")
+plt.show()
