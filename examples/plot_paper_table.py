@@ -206,7 +206,7 @@ for protocol, cv in folds.items():
     print(f"\n{data_name}, {protocol}")
     print(
         f"{'':22} {'training':12} {'M':>5} {'top-1':>12} {'prec.':>6} {'recall':>6} "
-        f"{'F1':>6}   paper"
+        f"{'F1':>6}   paper, on OATH"
     )
     for system, training, X, classifier, network in rows:
         scores = cross_validate(classifier, X, data.target, cv=cv, scoring=metrics)

@@ -19,7 +19,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tvf
 
-__all__ = ["Augmentation", "HorizontalFlip", "ResizedCrop", "VerticalFlip"]
+__all__ = [
+    "Augmentation",
+    "BrightnessContrast",
+    "HorizontalFlip",
+    "ResizedCrop",
+    "VerticalFlip",
+]
 
 _ATTEMPTS = 10  # draws of a box before the largest centred one is taken
 
@@ -145,7 +151,7 @@ class VerticalFlip:
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_probability("VerticalFlip", self.p)
+        _check_share("VerticalFlip", "p", self.p)
 
     def __call__(
         self, images: Tensor, *, generator: torch.Generator, size: int
@@ -176,13 +182,63 @@ class HorizontalFlip:
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_probability("HorizontalFlip", self.p)
+        _check_share("HorizontalFlip", "p", self.p)
 
     def __call__(
         self, images: Tensor, *, generator: torch.Generator, size: int
     ) -> Tensor:
         """Flip each of `images` of shape (n, C, H, W) with probability `p`."""
         return _flip_some(images, self.p, generator, axis=-1)
+
+
+@dataclass(frozen=True)
+class BrightnessContrast:
+    """Change the brightness of images at random, then their contrast.
+
+    Without it, the histograms alone can tell which two crops belong together. Not part
+    of the paper's recipe. Equal to torchvision's ``adjust_brightness``, followed by its
+    ``adjust_contrast``, for the same factors; each is drawn uniformly for every image.
+
+    Parameters
+    ----------
+    brightness, contrast : float, default=0.4
+        The factor lies within 1 - `brightness` and 1 + `brightness`; in [0, 1].
+
+    Notes
+    -----
+    Images must lie in [0, 1], and so does the result.
+
+    Examples
+    --------
+    >>> import torch
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> images = torch.full((2, 1, 4, 4), 0.5)
+    >>> change = BrightnessContrast(brightness=0.2, contrast=0)
+    >>> views = change(images, generator=generator, size=4)
+    >>> bool(((0.4 <= views) & (views <= 0.6)).all()), len(views.unique())
+    (True, 2)
+    """
+
+    brightness: float = 0.4
+    contrast: float = 0.4
+
+    def __post_init__(self) -> None:
+        _check_share("BrightnessContrast", "brightness", self.brightness)
+        _check_share("BrightnessContrast", "contrast", self.contrast)
+
+    def __call__(
+        self, images: Tensor, *, generator: torch.Generator, size: int
+    ) -> Tensor:
+        """Change each of `images` of shape (n, C, H, W), floats in [0, 1]."""
+        draws = torch.rand(
+            2, len(images), 1, 1, 1, generator=generator, device=generator.device
+        ).to(images)
+        brightness = _between((1 - self.brightness, 1 + self.brightness), draws[0])
+        contrast = _between((1 - self.contrast, 1 + self.contrast), draws[1])
+        images = (images * brightness).clamp(0, 1)
+        grey = tvf.rgb_to_grayscale(images) if images.shape[1] == 3 else images
+        mean = grey.mean(dim=(1, 2, 3), keepdim=True)
+        return (mean + (images - mean) * contrast).clamp(0, 1)
 
 
 def make_view(
@@ -335,7 +391,7 @@ def _check_range(
     return smallest, largest
 
 
-def _check_probability(owner: str, p: float) -> None:
-    """Raise a ValueError unless `p` is a probability."""
-    if not isinstance(p, Real) or not 0 <= p <= 1:
-        raise ValueError(f"p of {owner} must be a probability in [0, 1], got {p!r}.")
+def _check_share(owner: str, name: str, share: float) -> None:
+    """Raise a ValueError unless `share` lies in [0, 1]."""
+    if not isinstance(share, Real) or not 0 <= share <= 1:
+        raise ValueError(f"{name} of {owner} must lie in [0, 1], got {share!r}.")

@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2 import functional as tvf
 
 from sksimclr.augmentations import (
+    BrightnessContrast,
     HorizontalFlip,
     ResizedCrop,
     VerticalFlip,
@@ -19,7 +20,7 @@ from sksimclr.augmentations import (
     resized_crop,
 )
 
-ALL = [ResizedCrop(), VerticalFlip(), HorizontalFlip()]
+ALL = [ResizedCrop(), VerticalFlip(), HorizontalFlip(), BrightnessContrast()]
 
 
 def generator(seed=0):
@@ -96,6 +97,24 @@ def test_flip_probability_limits(images, flip):
     assert torch.equal(twice, images)
 
 
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_brightness_contrast_equals_torchvision_at_the_same_draws(n_channels):
+    """First brightness, then contrast around the mean grey, cut to [0, 1] each time."""
+    images = torch.rand(16, n_channels, 12, 9, generator=generator(1))
+    change = BrightnessContrast(brightness=0.5, contrast=0.8)
+    ours = change(images, generator=generator(2), size=8)
+    draws = torch.rand(2, 16, generator=generator(2)).double()
+    for image, result, b, c in zip(
+        images, ours, 0.5 + draws[0], 0.2 + 1.6 * draws[1], strict=True
+    ):
+        expected = tvf.adjust_brightness(image, b.item())
+        expected = tvf.adjust_contrast(expected, c.item())
+        torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
+    assert ours.min() == 0 and ours.max() == 1
+    unchanged = BrightnessContrast(0, 0)(images, generator=generator(), size=8)
+    torch.testing.assert_close(unchanged, images)
+
+
 @pytest.mark.parametrize("augmentation", ALL, ids=repr)
 def test_augmentations_are_pure(images, augmentation):
     """Same batch and generator, same result; neither input nor globals change."""
@@ -145,6 +164,8 @@ def test_view_has_the_wanted_size_without_a_crop(images):
         (lambda: ResizedCrop(scale=("a", 1)), "scale of ResizedCrop"),
         (lambda: VerticalFlip(p="often"), "p of VerticalFlip.*'often'"),
         (lambda: VerticalFlip(p=1.5), r"p of VerticalFlip.*1.5"),
+        (lambda: BrightnessContrast(2), r"brightness of BrightnessContrast.*got 2"),
+        (lambda: BrightnessContrast(contrast=-1), "contrast of BrightnessContrast"),
         (lambda: HorizontalFlip(p=-0.1), r"p of HorizontalFlip.*-0.1"),
     ],
 )

