@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import pickle
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,10 @@ _AS_TRAINED: dict[str, dict[str, Any]] = {
     "googlenet": {"transform_input": True, "aux_logits": True},
     "inception_v3": {"transform_input": True, "aux_logits": True},
 }
+_AUXILIARY = ("AuxLogits", "aux1", "aux2")  # outputs that are for training alone
+# A module was once named "norm.1" where it is "norm1" now
+_OLD_DENSENET_KEY = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
+_DAMAGED = (RuntimeError, EOFError, pickle.UnpicklingError)  # torch.hub finds it so
 
 
 class Backbone(nn.Module):
@@ -132,9 +138,9 @@ def _from_torchvision(name: str, weights: Weights, layer: str) -> tuple[Backbone
         network = torchvision.models.get_model(
             name, weights=None, **_AS_TRAINED.get(name, {}), **_fast_init(name)
         )
-        if weights is not None:
-            _load_file(network, _existing(weights))
     _remove_auxiliary_outputs(network)
+    if chosen is None and weights is not None:
+        _load_file(network, _existing(weights), name)
     if layer == "features":
         _remove_last_linear(network, name)
     asked = (chosen or enum.DEFAULT).transforms()
@@ -175,9 +181,9 @@ def _download(name: str, weights: Any) -> nn.Module:
         network: nn.Module = torchvision.models.get_model(
             name, weights=weights, progress=False
         )
-    except OSError as error:
+    except (OSError, *_DAMAGED) as error:
         raise OSError(
-            f"Cannot download {weights} ({error}). {how_to_get(weights)}"
+            f"Cannot download or read {weights} ({error}). {how_to_get(weights)}"
         ) from error
     return network
 
@@ -202,15 +208,19 @@ def how_to_get(weights: Any) -> str:
     )
 
 
-def _load_file(network: nn.Module, path: Path) -> None:
-    """Load a file of weights into a network."""
+def _load_file(network: nn.Module, path: Path, name: str = "") -> None:
+    """Load a file of weights into a network, maybe one of torchvision's."""
     tensors, _ = read_tensors(path)
+    if name in _AS_TRAINED:
+        tensors = {k: t for k, t in tensors.items() if not k.startswith(_AUXILIARY)}
+    if name.startswith("densenet"):
+        tensors = {_OLD_DENSENET_KEY.sub(r"\1", k): t for k, t in tensors.items()}
     load_state(network, tensors, f"weights in {str(path)!r}")
 
 
 def _existing(weights: Any) -> Path:
     """Return the path of a file of weights, which must be there."""
-    path = Path(weights).expanduser()
+    path = Path(os.path.expanduser(weights))
     if not path.is_file():
         raise FileNotFoundError(
             f"There is no file of weights {str(path)!r}. Expected 'imagenet', the name "
@@ -239,7 +249,7 @@ def _remove_auxiliary_outputs(network: Any) -> None:
     """Take away the outputs that Inception networks have for training alone."""
     if getattr(network, "aux_logits", False):
         network.aux_logits = False
-        for name in ("AuxLogits", "aux1", "aux2"):
+        for name in _AUXILIARY:
             if hasattr(network, name):
                 setattr(network, name, None)
 
@@ -249,8 +259,9 @@ def _remove_last_linear(network: nn.Module, name: str) -> None:
     linear = [key for key, layer in network.named_modules() if type(layer) is nn.Linear]
     if not linear:
         raise ValueError(
-            f"layer='features' needs a network that ends in a linear layer, and {name} "
-            "does not. Use layer='logits'."
+            "Features are what the last linear layer of a network is given, and "
+            f"{name} has none. Use another network, or layer='logits' of "
+            "PretrainedTransformer."
         )
     owner, _, last = linear[-1].rpartition(".")
     setattr(network.get_submodule(owner), last, nn.Identity())

@@ -88,7 +88,12 @@ def fine_tune(
     if valid_rows is not None:
         valid_dataset = BatchDataset(images, targets, valid_rows)
         stoppers.append(
-            EarlyStopping("valid_loss", patience=fine_tuning.patience, load_best=True)
+            EarlyStopping(
+                "valid_loss",
+                patience=fine_tuning.patience,
+                threshold=0.0,
+                load_best=True,
+            )
         )
     return run_loop(
         _ViewClassifier(network, fine_tuning, view_seed),

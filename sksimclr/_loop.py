@@ -95,6 +95,7 @@ def run_loop(
     except _EarlyStop:
         pass
     net.notify("on_train_end", X=dataset, y=None)
+    model.zero_grad()  # gradients would be as large as the model
     return [_history_row(row) for row in net.history]
 
 

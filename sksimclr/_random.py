@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-_global_state = threading.Lock()
+_global_state = threading.RLock()  # a factory may itself fit an estimator
 
 
 def spawn_seeds(seed: int, n_seeds: int) -> list[int]:

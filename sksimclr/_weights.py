@@ -21,7 +21,7 @@ AURORA_FM_URL = (
 )
 _AURORA_FM_SHA256 = "f9c97e906bee7a34f0727377f8b3194086080fa9573390db44daab4ce2c64e33"
 _GREEN = slice(1, 2)  # the one channel with signal that Aurora-FM was trained on
-_READ_ERRORS = (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError)
+_BATCH_COUNTER = "num_batches_tracked"  # of batch norm; older files lack it
 
 
 def find_weights(weights: str | os.PathLike[str]) -> Path:
@@ -45,7 +45,7 @@ def find_weights(weights: str | os.PathLike[str]) -> Path:
         The download failed; or what came has another SHA-256 than published.
     """
     if weights != AURORA_FM:
-        path = Path(weights).expanduser()
+        path = Path(os.path.expanduser(weights))
         if not path.is_file():
             raise FileNotFoundError(
                 f"There is no file of weights {str(path)!r}. Give weights a path that "
@@ -99,7 +99,7 @@ def save_weights(
         "n_channels": str(n_channels),
         "image_size": str(image_size),
     }
-    _write_whole(Path(path).expanduser(), safetensors.torch.save(tensors, notes))
+    _write_whole(Path(os.path.expanduser(path)), safetensors.torch.save(tensors, notes))
 
 
 def load_weights(
@@ -165,13 +165,16 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if is_safetensors:
             return _read_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except _READ_ERRORS as error:
+    except ImportError:
+        raise
+    except Exception as error:  # on foreign bytes, torch raises errors of any type
         raise ValueError(
             f"Cannot read {str(path)!r}: expected safetensors, or a state dict that "
-            f"torch.save wrote, with nothing but tensors in it. {error}"
+            f"torch.save wrote, with nothing but tensors in it. {_reason(error)}"
         ) from error
     if not isinstance(content, Mapping) or not all(
-        isinstance(tensor, Tensor) for tensor in content.values()
+        isinstance(key, str) and isinstance(tensor, Tensor)
+        for key, tensor in content.items()
     ):
         raise ValueError(
             f"Expected a state dict, names and tensors, in {str(path)!r}, got "
@@ -183,12 +186,17 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def load_state(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
     """Load tensors into a network, all of which must fit.
 
+    The counters of batch normalisation may be missing, as in files of old versions of
+    torch: nothing reads them unless its momentum is None.
+
     Raises
     ------
     ValueError
         A name or a shape differs; the message names the first one.
     """
     expected = module.state_dict()
+    counters = {key: n for key, n in expected.items() if key.endswith(_BATCH_COUNTER)}
+    tensors = counters | tensors
     for key in [*expected, *tensors]:
         if key not in tensors or key not in expected:
             where = "the file" if key in tensors else "the network"
@@ -250,6 +258,14 @@ def _write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _reason(error: BaseException) -> str:
+    """Say why a file was not read, without torch's advice to read it all the same."""
+    if isinstance(error, pickle.UnpicklingError) and error.__context__:
+        error = error.__context__
+    first_line = str(error).partition("\n")[0].partition(" Please use")[0]
+    return f"{type(error).__name__}: {first_line}"
 
 
 def _describe(content: Any) -> str:

@@ -10,9 +10,12 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 from sklearn.utils import check_random_state, compute_class_weight
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+)
 
 from sksimclr._backbones import make_backbone
 from sksimclr._device import resolve_device
@@ -21,6 +24,7 @@ from sksimclr._estimators import (
     TRAINING_CONSTRAINTS,
     check_labels,
     check_loss,
+    hold_out,
     loop_plan,
     run_network,
 )
@@ -29,6 +33,7 @@ from sksimclr._random import spawn_seeds, torch_seeded
 from sksimclr._simclr import SimCLRTransformer
 from sksimclr._validation import (
     Interval,
+    StrOptions,
     check_images,
     restored_if_it_fails,
     validates_parameters,
@@ -159,7 +164,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         "encoder": [str, callable, SimCLRTransformer, FrozenEstimator],
         "weights": [str, os.PathLike, Enum, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
-        "class_weight": [dict, str, None],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 0.5, closed="right")],
@@ -246,9 +251,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             self.classes_, codes = check_labels(self, y, len(images))
             random_state = check_random_state(self.random_state)
             rows = self._split(codes, groups, random_state)
-            seeds = spawn_seeds(random_state.randint(np.iinfo(np.int32).max), 4)
-            network = self._make_network(images, seeds[0])
-            self._train(network, images, codes, rows, device, seeds[1:])
+            seeds = spawn_seeds(random_state.randint(np.iinfo(np.int32).max), 5)
+            network = self._make_network(images, *seeds[:2])
+            self._train(network, images, codes, rows, device, seeds[2:])
         return self
 
     def predict(self, X):
@@ -295,30 +300,21 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _split(self, codes, groups, random_state):
         """Return the rows to learn from, and those held out or None."""
-        rows = np.arange(len(codes))
         if groups is not None:
+            groups = column_or_1d(groups)
             check_consistent_length(codes, groups)
         if not self.early_stopping:
-            return rows, None
-        fraction = self.validation_fraction
-        if groups is None:
-            splitter = StratifiedShuffleSplit(
-                1, test_size=float(fraction), random_state=random_state
-            )
-        else:
-            splitter = StratifiedGroupKFold(
-                round(1 / fraction), shuffle=True, random_state=random_state
-            )
-        return next(splitter.split(rows, codes, groups))
+            return np.arange(len(codes)), None
+        return hold_out(codes, groups, float(self.validation_fraction), random_state)
 
-    def _make_network(self, images, seed):
+    def _make_network(self, images, encoder_seed, head_seed):
         """Return the encoder to start from with a new linear layer behind it."""
-        encoder, asked_size = self._copy_encoder(images, seed)
+        encoder, asked_size = self._copy_encoder(images, encoder_seed)
         self.image_size_ = int(self.image_size or asked_size)
         n_features = embedding_dim(
             encoder, n_channels=images.n_channels, image_size=self.image_size_
         )
-        with torch_seeded(seed):
+        with torch_seeded(head_seed):
             return with_head(encoder, n_features, len(self.classes_))
 
     def _copy_encoder(self, images, seed):
