@@ -182,30 +182,13 @@ def _download(name: str, weights: Any) -> nn.Module:
             name, weights=weights, progress=False
         )
     except (OSError, *_DAMAGED) as error:
+        folder = Path(torch.hub.get_dir(), "checkpoints")
         raise OSError(
-            f"Cannot download or read {weights} ({error}). {how_to_get(weights)}"
+            f"Cannot download or read {weights} ({error}). To get them by hand, "
+            f"download {weights.url} and put it into {str(folder)!r}, or pass its path "
+            "as weights."
         ) from error
     return network
-
-
-def cached_weights(backbone: str, weights: Weights = "imagenet") -> Path | None:
-    """Return where torch.hub keeps the weights of a network of torchvision.
-
-    None for weights that are not torchvision's. The file may not be there yet.
-    """
-    chosen = _choose(torchvision.models.get_model_weights(backbone), weights)
-    if chosen is None:
-        return None
-    return Path(torch.hub.get_dir(), "checkpoints", Path(chosen.url).name)
-
-
-def how_to_get(weights: Any) -> str:
-    """Say how to bring weights of torchvision to a machine without a network."""
-    folder = Path(torch.hub.get_dir(), "checkpoints")
-    return (
-        f"To get them by hand, download {weights.url} and put it into {str(folder)!r}, "
-        "or pass its path as weights."
-    )
 
 
 def _load_file(network: nn.Module, path: Path, name: str = "") -> None:

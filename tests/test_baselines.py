@@ -26,7 +26,6 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights
 from torchvision.transforms.v2 import functional as tvf
 
 from sksimclr import AuroraPreprocessor
-from sksimclr._backbones import cached_weights
 from sksimclr.baselines import PretrainedTransformer
 from sksimclr.datasets import make_aurora
 
@@ -180,15 +179,16 @@ def test_weights_of_torchvision_by_name(weights, hub, rng, resnet18_file):
 
 
 def test_imagenet_is_torchvisions_best(hub):
-    """Where there are several weights, the file is the one they have chosen."""
+    """Where there are several weights, it wants the file of those they have chosen."""
     v2 = "resnet50-11ad3fa6.pth"
     for weights, name in [
         ("imagenet", v2),
         (ResNet50_Weights.IMAGENET1K_V2, v2),
         ("IMAGENET1K_V1", "resnet50-0676ba61.pth"),
     ]:
-        assert cached_weights("resnet50", weights) == hub / name
-    assert cached_weights("resnet50", "file.pth") is None
+        (hub / name).write_bytes(b"damaged")
+        with pytest.raises(OSError, match=f"{name} and put it into"):
+            frozen("resnet50", weights=weights).fit(np.zeros((2, 9, 9)))
 
 
 def test_asked_image_size(hub, rng, monkeypatch):

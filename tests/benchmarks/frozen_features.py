@@ -100,16 +100,15 @@ def simclr_from_imagenet(flip, **params):
     )
 
 
-def fine_tuned(encoder, flip):
+def fine_tuned(encoder, flip, max_epochs):
     """Return the classifier that trains an encoder further."""
     return FineTunedClassifier(
         encoder,
         weights=None,
         image_size=96,
-        augmentations=(ResizedCrop(scale=(0.5, 1.0)), flip),
-        max_epochs=5,
+        augmentations=(ResizedCrop(scale=(0.3, 1.0)), flip, BrightnessContrast()),
+        max_epochs=max_epochs,
         batch_size=32,
-        lr=1e-3,
         random_state=0,
     )
 
@@ -117,8 +116,9 @@ def fine_tuned(encoder, flip):
 def systems(images, unlabelled, pixels, flip, epochs, pool=None):
     """Yield the name of each system, its X and its classifier.
 
-    SimCLR sees the rows `unlabelled` of the images, for `epochs` from random and from
-    ImageNet's weights; `pool` is SimCLR that has seen other images.
+    SimCLR sees the rows `unlabelled` of the images; `pool` is SimCLR that has seen
+    others. The `epochs` are those of SimCLR from random weights, of SimCLR from
+    ImageNet's, and of fine-tuning.
     """
     yield "raw pixels", pixels.reshape(len(pixels), -1), LOGISTIC
     untrained = simclr_from_random(flip, max_epochs=0)
@@ -137,9 +137,9 @@ def systems(images, unlabelled, pixels, flip, epochs, pool=None):
     if pool is not None:
         simclr = pool.fit(images)
         yield from probed("SimCLR from ImageNet, pool", simclr, images)
-    yield "ImageNet, fine-tuned", images, fine_tuned(Lite0, flip)
+    yield "ImageNet, fine-tuned", images, fine_tuned(Lite0, flip, epochs[2])
     simclr = FrozenEstimator(simclr)
-    yield "the last SimCLR, fine-tuned", images, fine_tuned(simclr, flip)
+    yield "the last SimCLR, fine-tuned", images, fine_tuned(simclr, flip, epochs[2])
 
 
 def probed(name, transformer, images):
@@ -183,7 +183,12 @@ def compare_aurora(draw, pool_epochs):
     splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     folds = list(splitter.split(images, data.target, data.groups))
     rows = systems(
-        images, slice(None), pixels, VerticalFlip(), (24, 8), pool_encoder(pool_epochs)
+        images,
+        slice(None),
+        pixels,
+        VerticalFlip(),
+        (24, 8, 8),
+        pool_encoder(pool_epochs),
     )
     report(rows, data.target, folds)
 
@@ -197,7 +202,7 @@ def compare_fashion(n_train):
     y = np.concatenate([y_train[:n_train], y_test])
     print(f"\nFashion-MNIST: {n_train} training images, {len(test)} test images")
     folds = [(np.arange(n_train), np.arange(n_train, len(images)))]
-    rows = systems(images, slice(n_train), images / 255, HorizontalFlip(), (15, 6))
+    rows = systems(images, slice(n_train), images / 255, HorizontalFlip(), (15, 6, 5))
     report(rows, y, folds)
 
 
