@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from sksimclr._device import to_float
 from sksimclr._images import Images
-from sksimclr.augmentations import resize
+from sksimclr._resizing import resize
 
 _BATCH_SIZE = {"cpu": 16}  # larger ones are no faster on a CPU
 _GPU_BATCH_SIZE = 256

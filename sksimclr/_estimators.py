@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from contextlib import nullcontext
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,7 +12,9 @@ from sklearn.utils.validation import check_array, column_or_1d
 
 from sksimclr._device import resolve_device
 from sksimclr._embedding import embed
+from sksimclr._encoders import RESNETS
 from sksimclr._loop import OPTIMIZERS, LoopPlan
+from sksimclr._random import torch_seeded
 from sksimclr._validation import Interval, StrOptions, check_images
 
 TRAINING_CONSTRAINTS = {
@@ -42,6 +45,15 @@ def loop_plan(estimator):
         callbacks=copy.deepcopy(tuple(estimator.callbacks or ())),
         verbose=int(estimator.verbose),
     )
+
+
+def seeded_layers(encoder, seed):
+    """Seed random layers, such as dropout, for a while.
+
+    ResNets have none, and train without the lock on torch's global generators.
+    """
+    is_resnet = isinstance(encoder, str) and encoder in RESNETS
+    return nullcontext() if is_resnet else torch_seeded(seed)
 
 
 def check_labels(estimator, y, n_images):

@@ -14,7 +14,8 @@ from sksimclr._device import to_float
 from sksimclr._images import Images
 from sksimclr._loop import BatchDataset, LoopPlan, run_loop
 from sksimclr._random import make_generator
-from sksimclr.augmentations import Augmentation, make_view, resize
+from sksimclr._resizing import resize
+from sksimclr.augmentations import Augmentation, make_view
 
 
 @dataclass(frozen=True)

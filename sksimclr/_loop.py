@@ -250,7 +250,7 @@ class _EpochRecord(Callback):
         net.history.record("images_per_second", n_images / net.history[-1, "dur"])
 
 
-# skorch's names of what a row of `history_` holds; others are noted as they are
+# what a row of `history_` holds, by skorch's name
 _COLUMNS = {
     "epoch": "epoch",
     "train_loss": "loss",

@@ -358,7 +358,7 @@ def _resize(images, size):
     """Resize (n, H, W) to squares, if a size is given."""
     if size is None:
         return images
-    from sksimclr.augmentations import resize_array  # imports torch
+    from sksimclr._resizing import resize_array  # imports torch
 
     return resize_array(images, size)
 

@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from contextlib import nullcontext
 from numbers import Integral, Real
 
 import numpy as np
@@ -27,6 +26,7 @@ from sksimclr._estimators import (
     check_loss,
     loop_plan,
     run_network,
+    seeded_layers,
 )
 from sksimclr._random import spawn_seeds, torch_seeded
 from sksimclr._training import ViewPlan, collapsed_loss, train
@@ -78,8 +78,10 @@ class SimCLRTransformer(
         :meth:`save_weights` wrote, a state dict with the same keys, or "aurora-fm", the
         encoder that the author of [1]_ published (46 MB, downloaded once; CC BY 4.0;
         trained on images of 224 pixels that were scaled with
-        ``AuroraPreprocessor(percentiles_over="frame")``). With ``max_epochs=0``,
-        images are embedded with them as they are.
+        ``AuroraPreprocessor(percentiles_over="frame")``). Of a state dict for three
+        channels that `save_weights` did not write, as Aurora-FM's, grey images get the
+        weights of green, the only channel that had signal there. With
+        ``max_epochs=0``, images are embedded with the weights as they are.
     max_epochs : int, default=100
         Passes over the images. 0 embeds with the encoder as it is: a random one is a
         baseline that every trained one must beat.
@@ -333,9 +335,7 @@ class SimCLRTransformer(
             image_size=int(self.image_size),
         )
         plan = loop_plan(self)
-        # ResNets have no random layers; others may have dropout
-        is_resnet = isinstance(self.encoder, str)
-        with nullcontext() if is_resnet else torch_seeded(layer_seed):
+        with seeded_layers(self.encoder, layer_seed):
             history = train(
                 encoder,
                 projector,

@@ -123,8 +123,8 @@ def effective_rank(embeddings: Any) -> float:
     -------
     float
         Exponential of the entropy of the singular values, RankMe [1]_: from 1, when all
-        embeddings lie on one line, to min(n_samples, n_features). 0 when all of them
-        are zero.
+        embeddings lie on one line, to about min(n_samples, n_features). 0 when all of
+        them are zero.
 
     Raises
     ------

@@ -9,15 +9,13 @@ from scipy.stats import ks_2samp
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2 import functional as tvf
 
+from sksimclr._resizing import _crop_by_matrices, _crop_one_by_one, resized_crop
 from sksimclr.augmentations import (
     BrightnessContrast,
     HorizontalFlip,
     ResizedCrop,
     VerticalFlip,
-    _crop_by_matrices,
-    _crop_one_by_one,
     make_view,
-    resized_crop,
 )
 
 ALL = [ResizedCrop(), VerticalFlip(), HorizontalFlip(), BrightnessContrast()]
@@ -113,6 +111,13 @@ def test_brightness_contrast_equals_torchvision_at_the_same_draws(n_channels):
     assert ours.min() == 0 and ours.max() == 1
     unchanged = BrightnessContrast(0, 0)(images, generator=generator(), size=8)
     torch.testing.assert_close(unchanged, images)
+
+
+def test_brightness_contrast_refuses_other_ranges():
+    """Cutting digits in [0, 16] to [0, 1] would destroy them."""
+    images = torch.rand(2, 1, 8, 8, generator=generator()) * 16
+    with pytest.raises(ValueError, match=r"needs images in \[0, 1\], got 0.* to 15"):
+        BrightnessContrast()(images, generator=generator(), size=8)
 
 
 @pytest.mark.parametrize("augmentation", ALL, ids=repr)

@@ -27,6 +27,7 @@ from sksimclr._estimators import (
     hold_out,
     loop_plan,
     run_network,
+    seeded_layers,
 )
 from sksimclr._fine_tuning import FineTuningPlan, fine_tune, with_head
 from sksimclr._random import spawn_seeds, torch_seeded
@@ -93,7 +94,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         falls, and keep the weights for which it was lowest. The part is stratified; if
         `fit` is given groups, it consists of whole groups.
     validation_fraction : float, default=0.1
-        Size of that part, in (0, 0.5].
+        Size of that part, in (0, 0.5]. With few groups it may be larger: one of them.
     n_iter_no_change : int, default=5
         Epochs without a lower loss on that part after which training stops.
     device : str, default="auto"
@@ -359,7 +360,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             patience=int(self.n_iter_no_change),
         )
         plan = loop_plan(self)
-        with torch_seeded(layer_seed):  # dropout
+        with seeded_layers(self.encoder, layer_seed):
             history = fine_tune(
                 network,
                 images,

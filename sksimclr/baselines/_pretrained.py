@@ -31,8 +31,9 @@ class PretrainedTransformer(
 ):
     """Embed images with a network that was trained on ImageNet, as it is.
 
-    The features that Clausen & Nickisch [1]_ put before a ridge classifier, the first
-    row of the table of Johnson et al. [2]_. Nothing is learnt from the images.
+    With a ridge classifier behind it, what the first row of the table of Johnson et al.
+    [2]_ stands for; that row itself is from Clausen & Nickisch [1]_, who took the
+    logits of Inception-v4. Nothing is learnt from the images.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ class PretrainedTransformer(
         random weights, always the same ones. For a factory, a file or None.
     layer : {"features", "logits"}, default="features"
         Output of a torchvision classifier: what its last linear layer is given, or
-        what it returns. [1]_ used the logits of Inception-v4.
+        what it returns, as in [1]_.
     image_size : int, default=None
         Side to which images are resized, pixels. None is what the weights ask for, such
         as 299 for "inception_v3", and 224 where nothing is asked.
@@ -108,11 +109,13 @@ class PretrainedTransformer(
     >>> frozen.fit_transform(digits).shape
     (8, 512)
 
-    The row of the paper, with weights that are downloaded once (104 MB):
+    The nearest to the row of the paper that torchvision has, with weights that are
+    downloaded once (104 MB); features and a scaled classifier are a stronger opponent:
 
     >>> from sklearn.linear_model import RidgeClassifier
     >>> from sklearn.pipeline import make_pipeline
-    >>> row_1 = make_pipeline(PretrainedTransformer(), RidgeClassifier(alpha=0.03))
+    >>> logits = PretrainedTransformer("inception_v3", layer="logits")
+    >>> row_1 = make_pipeline(logits, RidgeClassifier(alpha=0.03))
     """
 
     _parameter_constraints = {

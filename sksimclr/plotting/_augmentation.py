@@ -121,16 +121,19 @@ class AugmentationDisplay:
             X or a parameter is not as described.
         """
         require_matplotlib("AugmentationDisplay.from_estimator")
-        if not hasattr(simclr, "augmentations") or not hasattr(simclr, "image_size"):
+        image_size = getattr(simclr, "image_size_", None)
+        image_size = image_size or getattr(simclr, "image_size", None)
+        if not hasattr(simclr, "augmentations") or image_size is None:
             raise TypeError(
                 "AugmentationDisplay.from_estimator needs a SimCLRTransformer, or "
-                "another estimator with the parameters augmentations and image_size, "
-                f"got {simclr!r}. Of a pipeline, pass that step, with X as it sees it."
+                "another estimator with augmentations and an image_size (or fitted, if "
+                f"that is None), got {simclr!r}. Of a pipeline, pass that step, with X "
+                "as it sees it."
             )
         return cls.from_augmentations(
             simclr.augmentations,
             X,
-            image_size=simclr.image_size,
+            image_size=image_size,
             image_shape=getattr(simclr, "image_shape", None),
             n_images=n_images,
             n_views=n_views,

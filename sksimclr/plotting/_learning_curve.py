@@ -44,6 +44,8 @@ class LearningCurveDisplay:
     ----------
     axes_ : ndarray of matplotlib Axes
         One for each panel.
+    ax_ : matplotlib Axes
+        The first of them.
     figure_ : matplotlib Figure
 
     See Also
@@ -95,7 +97,8 @@ class LearningCurveDisplay:
         require_matplotlib("LearningCurveDisplay.plot")
         panels = _panels_of(self.history)
         self.axes_ = _panel_axes(ax, len(panels))
-        self.figure_ = self.axes_[0].figure
+        self.ax_ = self.axes_[0]
+        self.figure_ = self.ax_.figure
         epochs = [row["epoch"] for row in self.history]
         for axes, (label, lines) in zip(self.axes_, panels.items(), strict=True):
             _draw_panel(axes, self.history, epochs, lines, line_kw)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as tvf
 
-from sksimclr.augmentations import ResizedCrop, resized_crop
+from sksimclr._resizing import resized_crop
+from sksimclr.augmentations import ResizedCrop
 
 
 def torchvision_loop(images, boxes, size):
