@@ -59,46 +59,65 @@ print(f"The {len(data.target_names)} labels: {silhouette.y_score:.3f}")
 # %%
 # Would other images give the same clusters?
 # ------------------------------------------
-# Two clusterings of two bootstrap samples, each with its own seed, are used to label
-# all images; their adjusted Rand index is 1 if they agree, 0 if only by chance. Whole
-# sequences are drawn, since frames of one sequence are near copies. A k that stands
-# out here is a finding. A k that stands out in the silhouette alone may be noise.
+# Two clusterings, of two bootstrap samples and with two seeds, label all images; their
+# adjusted Rand index is 1 if they agree, 0 if only by chance. Whole sequences are drawn,
+# since the frames of one are near copies. More clusters agree less, even where there
+# are none, so the same is done with embeddings that have no clusters: a normal
+# distribution with the covariance of the sequences, and around it the frames of each
+# sequence as they are. A k that stands above that is a finding.
 from itertools import combinations
 
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
-sequences = np.unique(data.groups)
+sequences, sequence_of = np.unique(data.groups, return_inverse=True)
+centers = np.stack([embeddings[data.groups == group].mean(0) for group in sequences])
+rng = np.random.default_rng(0)
+null_centers = rng.multivariate_normal(
+    centers.mean(axis=0), np.cov(centers.T), len(centers), method="eigh"
+)
+null_embeddings = embeddings + (null_centers - centers)[sequence_of]
 
 
-def bootstrap_labels(k, seed):
-    """Cluster a bootstrap sample of the sequences, then label all images."""
-    drawn = np.random.default_rng(seed).choice(sequences, len(sequences))
-    rows = np.concatenate([np.flatnonzero(data.groups == group) for group in drawn])
-    clusters = KMeans(k, n_init=5, random_state=seed).fit(embeddings[rows])
-    return clusters.predict(embeddings)
+def stability(X, k, n_samples=10):
+    """Return the adjusted Rand indices of all pairs of bootstrap clusterings."""
+    labels = []
+    for seed in range(n_samples):
+        drawn = np.random.default_rng(seed).choice(len(sequences), len(sequences))
+        rows = np.concatenate([np.flatnonzero(sequence_of == group) for group in drawn])
+        clusters = KMeans(k, n_init=5, random_state=seed).fit(X[rows])
+        labels.append(clusters.predict(X))
+    return [adjusted_rand_score(*pair) for pair in combinations(labels, 2)]
 
 
-stability = []
-for k in silhouette.n_clusters:
-    labels = [bootstrap_labels(k, seed) for seed in range(8)]
-    stability.append([adjusted_rand_score(*pair) for pair in combinations(labels, 2)])
-mean, spread = np.mean(stability, axis=1), np.std(stability, axis=1)
-right.errorbar(silhouette.n_clusters, mean, spread, fmt="o-", capsize=2, color="C0")
-right.set(xlabel="number of clusters", ylabel="bootstrap adjusted Rand index")
+sizes = silhouette.n_clusters
+found = np.array([stability(embeddings, k) for k in sizes])
+null = np.array([stability(null_embeddings, k) for k in sizes])
+for values, style, label in [(found, "o-", "embeddings"), (null, "s--", "no clusters")]:
+    mean, spread = values.mean(axis=1), values.std(axis=1)
+    right.errorbar(sizes, mean, spread, fmt=style, capsize=2, label=label)
+right.set(xlabel="number of clusters", ylabel="stability: adjusted Rand index")
 right.spines[["top", "right"]].set_visible(False)
+right.legend(frameon=False)
 figure.savefig("clusters_k.png", dpi=150)
 
-print("\n  k  silhouette  stability       AMI with the labels")
-for k, score, m, s, found in zip(
-    silhouette.n_clusters,
-    silhouette.scores,
-    mean,
-    spread,
-    silhouette.labels,
-    strict=True,
+print("\n  k  silhouette  stability     without clusters  AMI with the labels")
+for k, score, ours, theirs, labels in zip(
+    sizes, silhouette.scores, found, null, silhouette.labels, strict=True
 ):
-    ami = adjusted_mutual_info_score(data.target, found)
-    print(f"{k:3}  {score:10.3f}  {m:.2f} +- {s:.2f}  {ami:10.3f}")
+    ami = adjusted_mutual_info_score(data.target, labels)
+    print(
+        f"{k:3}{score:12.3f}   {ours.mean():.2f} +- {ours.std():.2f}"
+        f"   {theirs.mean():.2f} +- {theirs.std():.2f}{ami:17.3f}"
+    )
+excess = found.mean(axis=1) - null.mean(axis=1)
+for k in sorted({12, best_k, sizes[int(excess.argmax())]}):
+    row = sizes.index(k)
+    print(
+        f"k = {k}: silhouette {silhouette.scores[row]:.3f} (rank "
+        f"{1 + sum(s > silhouette.scores[row] for s in silhouette.scores)} of "
+        f"{len(sizes)}), stability {excess[row]:+.2f} against no clusters (rank "
+        f"{1 + sum(excess > excess[row])})"
+    )
 
 # %%
 # Clusters against labels

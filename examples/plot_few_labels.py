@@ -9,7 +9,7 @@ sequences that no classifier has seen:
 * logistic regression on raw pixels, on frozen ImageNet features (if their weights are
   on this machine), and on SimCLR's embeddings;
 * self-training on the embeddings, which labels the unlabelled frames it is sure of;
-* SimCLR fine-tuned on the labelled frames.
+* SimCLR fine-tuned on the labelled frames, for as many steps whatever their number.
 """
 
 # %%
@@ -63,7 +63,7 @@ systems = {
     "SimCLR, self-training": (embeddings, SelfTrainingClassifier(logistic)),
     "SimCLR, fine-tuned": (
         images,
-        FineTunedClassifier(FrozenEstimator(simclr), max_epochs=15, random_state=0),
+        FineTunedClassifier(FrozenEstimator(simclr), batch_size=32, random_state=0),
     ),
 }
 url = ResNet18_Weights.DEFAULT.url
@@ -96,6 +96,9 @@ for fold, (train, test) in enumerate(splits):
             if isinstance(classifier, SelfTrainingClassifier):
                 rows = order
                 y = np.where(np.isin(np.arange(len(y)), labelled), y, UNLABELLED)
+            if isinstance(classifier, FineTunedClassifier):
+                steps = np.ceil(len(labelled) / classifier.batch_size)
+                classifier.set_params(max_epochs=int(np.ceil(120 / steps)))
             classifier.fit(X[rows], y[rows])
             scores[system][row, fold] = 100 * classifier.score(
                 X[test], data.target[test]

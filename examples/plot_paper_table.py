@@ -12,8 +12,8 @@ It runs on OATH if that lies in the data home, else on synthetic frames. Rows wh
 weights are not on this machine say how to get them.
 
 * ``--data`` names a copy of OATH, or ``synthetic``;
-* ``--protocol inductive`` trains SimCLR inside every fold;
-* ``--quick`` shows in half a minute that everything runs.
+* ``--protocol inductive`` trains SimCLR inside every fold, ten times in all;
+* ``--quick`` shows in half a minute, on few synthetic frames, that everything runs.
 """
 
 # %%
@@ -36,19 +36,24 @@ options = parser.parse_args()
 
 def load(**what):
     """Return the data set and its name."""
-    if options.data not in (None, "synthetic"):
+    if options.quick or options.data == "synthetic":
+        n_frames = 120 if options.quick else 800
+        return make_aurora(n_frames, size=64, random_state=0), "make_aurora"
+    if options.data is not None:
         return load_oath(options.data, **what), "OATH"
     try:
-        if options.data is None:
-            return fetch_oath(download_if_missing=False, **what), "OATH"
+        return fetch_oath(download_if_missing=False, **what), "OATH"
     except FileNotFoundError:
         print("There is no OATH in the data home; fetch_oath() gets it.")
-    n_frames = 120 if options.quick else 800
-    return make_aurora(n_frames, size=64, random_state=0), "make_aurora"
+        options.data = "synthetic"
+        return load()
 
 
 started = time.perf_counter()
-data, data_name = load(as_array=True)
+try:
+    data, data_name = load(as_array=True)
+except (FileNotFoundError, ValueError) as error:
+    parser.error(str(error))
 zenith = (127, 128) if data_name == "OATH" else None
 images = AuroraPreprocessor(center=zenith, dtype="uint8").fit_transform(data.images)
 print(f"{data_name}: {len(images)} images in {len(set(data.groups))} sequences")
@@ -87,9 +92,9 @@ untrained = SimCLRTransformer(**(settings | {"max_epochs": 0}), random_state=0)
 # %%
 # Rows that need nothing but the images
 # -------------------------------------
-# A row is: the system, how its network was trained, X, the classifier, and the network.
-# A network that was trained once, outside the folds, has seen the test images, though
-# never their labels: it is *transductive*, as in the paper.
+# A row is: the system, how its network was trained, the millions of weights in it, X,
+# and the classifier. A network that was trained once, outside the folds, has seen the
+# test images, though never their labels: it is *transductive*, as in the paper.
 import numpy as np
 from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
@@ -108,34 +113,41 @@ fine_tuning = {
     "max_epochs": 1 if options.quick else 6,
     "random_state": 0,
 }
+
+
+def millions(network):
+    """Return how many weights a network has, in millions."""
+    return round(sum(weight.numel() for weight in network.parameters()) / 1e6, 1)
+
+
 numbers = np.arange(len(images))[:, np.newaxis]
 pixels = AuroraPreprocessor(center=zenith, size=32).transform(data.images)
 pixels = pixels.reshape(len(pixels), -1)
-random_features = untrained.fit_transform(images)
+features = untrained.fit_transform(images)
+size = millions(untrained.encoder_)
 rows = [
-    ("majority class", "inductive", numbers, DummyClassifier(), None),
-    ("nearest image number", "inductive", numbers, NearestIndexClassifier(), None),
-    ("raw pixels", "inductive", pixels, logistic, None),
-    ("untrained encoder", "inductive", random_features, logistic, untrained.encoder_),
+    ("majority class", "inductive", "", numbers, DummyClassifier()),
+    ("nearest image number", "inductive", "", numbers, NearestIndexClassifier()),
+    ("raw pixels", "inductive", "", pixels, logistic),
+    ("untrained encoder", "inductive", size, features, logistic),
 ]
 if options.protocol == "transductive":
-    network = simclr.fit(images).encoder_
+    features = simclr.fit_transform(images)
     fine_tuned = FineTunedClassifier(FrozenEstimator(simclr), **fine_tuning)
     rows += [
-        ("SimCLR", "transductive", simclr.transform(images), logistic, network),
-        ("SimCLR, fine-tuned", "transductive", images, fine_tuned, network),
+        ("SimCLR", "transductive", size, features, logistic),
+        ("SimCLR, fine-tuned", "transductive", size, images, fine_tuned),
     ]
 else:
-    network = untrained.encoder_  # of the same architecture
-    rows.append(
-        ("SimCLR", "inductive", images, make_pipeline(simclr, logistic), network)
-    )
+    inside = make_pipeline(simclr, logistic)
+    rows.append(("SimCLR", "inductive", size, images, inside))
+    print("No row 'SimCLR, fine-tuned': it starts from the transductive encoder")
 
 # %%
 # Rows that need weights, or the authors' features
 # ------------------------------------------------
-# Nothing is downloaded here. Aurora-FM was trained by the paper's author on other
-# frames of the same cameras.
+# Nothing is downloaded here. Aurora-FM is the encoder that the paper's author published
+# later; its frames were scaled over the whole frame, and may include OATH's.
 import os
 from pathlib import Path
 
@@ -144,7 +156,7 @@ import torch
 from torchvision.models import get_model_weights
 
 hub = Path(torch.hub.get_dir(), "checkpoints")
-home = Path(os.environ.get("SKSIMCLR_DATA") or pooch.os_cache("sksimclr"))
+home = os.environ.get("SKSIMCLR_DATA") or pooch.os_cache("sksimclr")
 inception, resnet18 = (
     get_model_weights(name).DEFAULT.url for name in ("inception_v3", "resnet18")
 )
@@ -154,40 +166,44 @@ aurora_fm = (
 )
 
 
-def is_here(system, url, folder):
-    """Say whether a file of weights is there, and if not, how to get it."""
-    path = folder / Path(url).name
-    if not path.exists():
-        print(f"No row {system!r}: download {url} to {path}")
-    return path.exists()
+def find(system, url, folder):
+    """Return a file of weights if it is there, or say how to get it."""
+    path = Path(folder).expanduser() / Path(url).name
+    if path.exists():
+        return path
+    print(f"No row {system!r}: download {url} to {path}")
 
 
 if data_name == "OATH":
     try:
         logits = load(features=True)[0].features
-        rows.append(("Ridge, Inception-v4", "inductive", logits, ridge, None))
+        rows.append(("Ridge, Inception-v4", "inductive", 43, logits, ridge))
     except (ImportError, ValueError) as error:
         print(f"No row 'Ridge, Inception-v4': {error}")
-if is_here("Ridge, Inception-v3", inception, hub):
-    features = PretrainedTransformer("inception_v3", verbose=1)
-    X = features.fit_transform(images)
-    rows.append(("Ridge, Inception-v3", "inductive", X, ridge, features.backbone_))
-if is_here("ResNet18, fine-tuned", resnet18, hub):
-    classifier = FineTunedClassifier("resnet18", **fine_tuning)
-    row = ("ResNet18, fine-tuned", "inductive", images, classifier, network)
-    rows.append(row)
-if is_here("Aurora-FM", aurora_fm, home):
-    features = SimCLRTransformer(weights="aurora-fm", max_epochs=0, verbose=1)
-    X = features.fit_transform(images)
-    rows.append(("Aurora-FM", "other frames", X, logistic, features.encoder_))
+if path := find("Ridge, Inception-v3", inception, hub):
+    frozen = PretrainedTransformer("inception_v3", weights=path, layer="logits")
+    logits = frozen.fit_transform(images)
+    size = millions(frozen.backbone_)
+    rows.append(("Ridge, Inception-v3", "inductive", size, logits, ridge))
+if path := find("ResNet18, fine-tuned", resnet18, hub):
+    classifier = FineTunedClassifier("resnet18", weights=path, **fine_tuning)
+    rows.append(("ResNet18, fine-tuned", "inductive", 11.2, images, classifier))
+if path := find("Aurora-FM", aurora_fm, home):
+    whole = AuroraPreprocessor(center=zenith, percentiles_over="frame", dtype="uint8")
+    author = SimCLRTransformer(weights=path, max_epochs=0)
+    features = author.fit_transform(whole.fit_transform(data.images))
+    size = millions(author.encoder_)
+    rows.append(("Aurora-FM", "unknown", size, features, logistic))
 
 # %%
 # The table
 # ---------
 # Top-1 with its standard deviation over the folds, and macro averages, in percent. The
-# paper's numbers are for the given folds of OATH, and stand in their own column.
+# paper's numbers are for the given folds of OATH, its SimCLR transductive; they stand in
+# a column of their own.
 import csv
 
+from sklearn.metrics import f1_score, make_scorer, precision_score, recall_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_validate
 
 by_group = StratifiedGroupKFold(5, shuffle=True, random_state=0)
@@ -200,36 +216,40 @@ published = {
     "ResNet18, fine-tuned": "84.7 +- 0.7",
     "SimCLR": "90.9 +- 0.7",
 }
-metrics = ["accuracy", "precision_macro", "recall_macro", "f1_macro"]
+macro = {"average": "macro", "zero_division": 0}
+metrics = {
+    "top-1": "accuracy",
+    "precision": make_scorer(precision_score, **macro),
+    "recall": make_scorer(recall_score, **macro),
+    "F1": make_scorer(f1_score, **macro),
+}
 table = []
 for protocol, cv in folds.items():
     print(f"\n{data_name}, {protocol}")
     print(
-        f"{'':22} {'training':12} {'M':>5} {'top-1':>12} {'prec.':>6} {'recall':>6} "
+        f"{'':22}{'training':13}{'M':>5}{'top-1':>14}{'precision':>11}{'recall':>8}"
         f"{'F1':>6}   paper, on OATH"
     )
-    for system, training, X, classifier, network in rows:
-        scores = cross_validate(classifier, X, data.target, cv=cv, scoring=metrics)
-        top_1, *macro = (100 * scores[f"test_{metric}"] for metric in metrics)
-        weights = [] if network is None else list(network.parameters())
+    for system, training, size, X, classifier in rows:
+        scores = cross_validate(
+            classifier, X, data.target, cv=cv, scoring=metrics, error_score="raise"
+        )
+        means = {name: 100 * scores[f"test_{name}"].mean() for name in metrics}
         row = {
             "data": data_name,
             "folds": protocol,
             "system": system,
             "training": training,
-            "parameters (M)": round(sum(w.numel() for w in weights) / 1e6, 1),
-            "top-1": round(top_1.mean(), 2),
-            "std": round(top_1.std(), 2),
-            "precision": round(macro[0].mean(), 2),
-            "recall": round(macro[1].mean(), 2),
-            "F1": round(macro[2].mean(), 2),
+            "parameters (M)": size,
+            **{name: round(mean, 2) for name, mean in means.items()},
+            "std of top-1": round(100 * scores["test_top-1"].std(), 2),
             "paper": published.get(system, "") if protocol == "given folds" else "",
         }
         table.append(row)
         print(
-            f"{system:22} {training:12} {row['parameters (M)']:5.1f} "
-            f"{row['top-1']:5.1f} +- {row['std']:3.1f} {row['precision']:6.1f} "
-            f"{row['recall']:6.1f} {row['F1']:6.1f}   {row['paper']}"
+            f"{system:22}{training:13}{size:>5}{row['top-1']:8.1f} +- "
+            f"{row['std of top-1']:3.1f}{row['precision']:11.1f}{row['recall']:8.1f}"
+            f"{row['F1']:6.1f}   {row['paper']}"
         )
 with open("paper_table.csv", "w", newline="") as file:
     writer = csv.DictWriter(file, table[0])
@@ -240,9 +260,10 @@ with open("paper_table.csv", "w", newline="") as file:
 # What the two kinds of folds say
 # -------------------------------
 # The given folds are random: nearly every test image has a twin in time among the
-# training images, so copying the label of the nearest number, without a pixel, beats or
-# nears every learner. On sequences that were held out as a whole it knows nothing, and
-# only there do the scores tell what a system has learnt about images.
+# training images, so copying the label of the nearest number, without a pixel, comes
+# near every learner here, and on OATH's long sequences scores 94.7 %, more than any row
+# of the paper. On sequences that were held out as a whole it falls to chance, and only
+# there do the scores tell what a system has learnt about images.
 import matplotlib.pyplot as plt
 
 figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
@@ -254,7 +275,7 @@ for k, (protocol, colour) in enumerate(zip(folds, ["#E69F00", "#0072B2"], strict
         places + 0.2 * (2 * k - 1),
         [row["top-1"] for row in found],
         height=0.4,
-        xerr=[row["std"] for row in found],
+        xerr=[row["std of top-1"] for row in found],
         color=colour,
         label=protocol,
     )

@@ -22,7 +22,7 @@ def run_table(folder, *arguments):
         "TORCH_HOME": str(folder / "torch"),
     }
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", _TABLE, "--quick", *arguments],
+        [sys.executable, _TABLE, "--quick", *arguments],
         check=True,
         capture_output=True,
         text=True,
