@@ -60,9 +60,9 @@ print(f"The {len(data.target_names)} labels: {silhouette.y_score:.3f}")
 # Would other images give the same clusters?
 # ------------------------------------------
 # Two clusterings, of two bootstrap samples and with two seeds, label all images; their
-# adjusted Rand index is 1 if they agree, 0 if only by chance. Whole sequences are drawn,
-# since the frames of one are near copies. More clusters agree less, even where there
-# are none, so the same is done with embeddings that have no clusters: a normal
+# adjusted Rand index is 1 if they agree, 0 if only by chance. Whole sequences are
+# drawn, since the frames of one are near copies. More clusters agree less, even where
+# there are none, so the same is done with embeddings that have no clusters: a normal
 # distribution with the covariance of the sequences, and around it the frames of each
 # sequence as they are. A k that stands above that is a finding.
 from itertools import combinations

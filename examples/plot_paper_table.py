@@ -199,8 +199,8 @@ if path := find("Aurora-FM", aurora_fm, home):
 # The table
 # ---------
 # Top-1 with its standard deviation over the folds, and macro averages, in percent. The
-# paper's numbers are for the given folds of OATH, its SimCLR transductive; they stand in
-# a column of their own.
+# paper's numbers are for the given folds of OATH, and its SimCLR was transductive; they
+# stand in a column of their own.
 import csv
 
 from sklearn.metrics import f1_score, make_scorer, precision_score, recall_score

