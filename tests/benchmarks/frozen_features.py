@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import real_data  # noqa: E402
 
 POOL = range(101, 109)  # draws of unlabelled frames
+KINDS = ["frozen", "simclr", "pool", "fine-tuned"]  # of systems
 LOGISTIC = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
 PROBES = {
     "ridge(0.03)": RidgeClassifier(alpha=0.03),
@@ -79,7 +80,6 @@ def simclr_from_random(flip, **params):
     return SimCLRTransformer(
         image_size=64,
         augmentations=(ResizedCrop(scale=(0.2, 1.0)), flip),
-        batch_size=64,
         lr=1e-3,
         lr_schedule="cosine",
         random_state=0,
@@ -89,14 +89,13 @@ def simclr_from_random(flip, **params):
 
 def simclr_from_imagenet(flip, **params):
     """Return the recipe that starts from ImageNet's weights."""
+    settings = {"lr": 3e-4, "lr_schedule": "cosine", "random_state": 0} | params
     return SimCLRTransformer(
         Lite0,
         image_size=96,
         temperature=0.2,
         augmentations=(ResizedCrop(scale=(0.3, 1.0)), flip, BrightnessContrast()),
-        lr_schedule="cosine",
-        random_state=0,
-        **params,
+        **settings,
     )
 
 
@@ -113,34 +112,41 @@ def fine_tuned(encoder, flip, max_epochs):
     )
 
 
-def systems(images, unlabelled, pixels, flip, epochs, pool=None):
-    """Yield the name of each system, its X and its classifier.
+def systems(kinds, images, unlabelled, pixels, flip, epochs, pool=()):
+    """Yield the name of each system of the `kinds`, its X and its classifier.
 
-    SimCLR sees the rows `unlabelled` of the images; `pool` is SimCLR that has seen
-    others. The `epochs` are those of SimCLR from random weights, of SimCLR from
-    ImageNet's, and of fine-tuning.
+    SimCLR sees the rows `unlabelled` of the images; `pool` are SimCLR from random and
+    from ImageNet's weights that have seen others. The `epochs` are those of SimCLR from
+    random weights, of SimCLR from ImageNet's, and of fine-tuning.
     """
-    yield "raw pixels", pixels.reshape(len(pixels), -1), LOGISTIC
-    untrained = simclr_from_random(flip, max_epochs=0)
-    yield "untrained encoder", untrained.fit_transform(images), LOGISTIC
-    for what, backbone, size in [
-        ("logits, 224 px", Lite0Logits, 224),
-        ("features, 224 px", Lite0, 224),
-        ("features, 96 px", Lite0, 96),
-    ]:
-        frozen = PretrainedTransformer(backbone, weights=None, image_size=size)
-        yield from probed(f"ImageNet, frozen {what}", frozen.fit(images), images)
-    simclr = simclr_from_random(flip, max_epochs=epochs[0]).fit(images[unlabelled])
-    yield "SimCLR from random weights", simclr.transform(images), LOGISTIC
-    simclr = simclr_from_imagenet(flip, max_epochs=epochs[1], batch_size=64, lr=3e-4)
-    yield from probed("SimCLR from ImageNet", simclr.fit(images[unlabelled]), images)
-    name = "SimCLR from ImageNet"
-    if pool is not None:
-        name, simclr = "SimCLR from ImageNet, pool", pool.fit(images)
-        yield from probed(name, simclr, images)
-    yield "ImageNet, fine-tuned", images, fine_tuned(Lite0, flip, epochs[2])
-    simclr = FrozenEstimator(simclr)
-    yield f"{name}, fine-tuned", images, fine_tuned(simclr, flip, epochs[2])
+    if "frozen" in kinds:
+        yield "raw pixels", pixels.reshape(len(pixels), -1), LOGISTIC
+        untrained = simclr_from_random(flip, max_epochs=0)
+        yield "untrained encoder", untrained.fit_transform(images), LOGISTIC
+        for what, backbone, size in [
+            ("logits, 224 px", Lite0Logits, 224),
+            ("features, 224 px", Lite0, 224),
+            ("features, 96 px", Lite0, 96),
+        ]:
+            frozen = PretrainedTransformer(backbone, weights=None, image_size=size)
+            yield from probed(f"ImageNet, frozen {what}", frozen.fit(images), images)
+    if "simclr" in kinds:
+        simclr = simclr_from_random(flip, batch_size=64, max_epochs=epochs[0])
+        simclr.fit(images[unlabelled])
+        yield "SimCLR from random weights", simclr.transform(images), LOGISTIC
+    if "simclr" in kinds or ("fine-tuned" in kinds and not pool):
+        simclr = simclr_from_imagenet(flip, batch_size=64, max_epochs=epochs[1])
+        simclr.fit(images[unlabelled])
+        yield from probed("SimCLR from ImageNet", simclr, images)
+    if pool:
+        from_random, simclr = (encoder.fit(images) for encoder in pool)
+        X = from_random.transform(images)
+        yield "SimCLR from random weights, pool", X, LOGISTIC
+        yield from probed("SimCLR from ImageNet, pool", simclr, images)
+    if "fine-tuned" in kinds:
+        yield "ImageNet, fine-tuned", images, fine_tuned(Lite0, flip, epochs[2])
+        name = f"SimCLR from ImageNet{', pool' if pool else ''}, fine-tuned"
+        yield name, images, fine_tuned(FrozenEstimator(simclr), flip, epochs[2])
 
 
 def probed(name, transformer, images):
@@ -150,17 +156,23 @@ def probed(name, transformer, images):
         yield f"{name}, {probe}", X, classifier
 
 
-def pool_encoder(epochs):
-    """Return SimCLR from ImageNet's weights on the pool, trained once."""
-    settings = {"flip": VerticalFlip(), "batch_size": 128, "lr": 5e-4, "verbose": 1}
-    path = Path(f"pool-{epochs}-epochs.safetensors")
-    if path.exists():
-        print(f"SimCLR of the pool, trained before, from {path}")
-    else:
-        pool = np.concatenate([aurora(draw)[1] for draw in POOL])
-        simclr = simclr_from_imagenet(**settings, max_epochs=epochs).fit(pool)
-        simclr.save_weights(path)
-    return simclr_from_imagenet(VerticalFlip(), weights=path, max_epochs=0)
+def pool_encoders(epochs):
+    """Return SimCLR from random and from ImageNet's weights, trained on the pool."""
+    flip, encoders = VerticalFlip(), []
+    for name, recipe, params in [
+        ("random", simclr_from_random, {"max_epochs": epochs[0]}),
+        ("imagenet", simclr_from_imagenet, {"max_epochs": epochs[1], "lr": 5e-4}),
+    ]:
+        path = Path(f"pool-{name}-{params['max_epochs']}-epochs.safetensors")
+        if path.exists():
+            print(f"Not trained again: {path}")
+        else:
+            pool = np.concatenate([aurora(draw)[1] for draw in POOL])
+            recipe(flip, batch_size=128, verbose=1, **params).fit(pool).save_weights(
+                path
+            )
+        encoders.append(recipe(flip, weights=path, max_epochs=0))
+    return encoders
 
 
 def aurora(draw):
@@ -179,25 +191,18 @@ def report(rows, y, folds):
         sys.stdout.flush()
 
 
-def compare_aurora(draw, pool_epochs):
+def compare_aurora(draw, kinds, pool):
     """Print a row for each system on one draw."""
     data, images = aurora(draw)
     print(f"\nmake_aurora, draw {draw}: {len(images)} frames, held-out sequences")
     pixels = AuroraPreprocessor(size=32).transform(data.images)
     splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     folds = list(splitter.split(images, data.target, data.groups))
-    rows = systems(
-        images,
-        slice(None),
-        pixels,
-        VerticalFlip(),
-        (24, 8, 8),
-        pool_encoder(pool_epochs),
-    )
+    rows = systems(kinds, images, slice(None), pixels, VerticalFlip(), (24, 8, 8), pool)
     report(rows, data.target, folds)
 
 
-def compare_fashion(n_train):
+def compare_fashion(kinds, n_train):
     """Print a row for each system on the given test part of Fashion-MNIST."""
     (train, y_train), (test, y_test) = real_data.read_fashion_mnist(
         real_data.FASHION_MNIST
@@ -206,7 +211,9 @@ def compare_fashion(n_train):
     y = np.concatenate([y_train[:n_train], y_test])
     print(f"\nFashion-MNIST: {n_train} training images, {len(test)} test images")
     folds = [(np.arange(n_train), np.arange(n_train, len(images)))]
-    rows = systems(images, slice(n_train), images / 255, HorizontalFlip(), (15, 6, 5))
+    rows = systems(
+        kinds, images, slice(n_train), images / 255, HorizontalFlip(), (15, 6, 5)
+    )
     report(rows, y, folds)
 
 
@@ -215,15 +222,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", choices=["aurora", "fashion"], default="aurora")
     parser.add_argument("--draws", type=int, nargs="*", default=[0, 21])
-    parser.add_argument("--pool-epochs", type=int, default=8)
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--pool-epochs", type=int, nargs=2, default=[12, 8])
     parser.add_argument("--images", type=int, default=5000)
     options = parser.parse_args()
     if options.data == "fashion":
-        compare_fashion(options.images)
+        compare_fashion(options.only, options.images)
         return
-    pool_encoder(options.pool_epochs)
+    pool = pool_encoders(options.pool_epochs) if "pool" in options.only else ()
     for draw in options.draws:
-        compare_aurora(draw, options.pool_epochs)
+        compare_aurora(draw, options.only, pool)
 
 
 if __name__ == "__main__":
