@@ -10,11 +10,15 @@ sequences that no classifier has seen:
   on this machine), and on SimCLR's embeddings;
 * self-training on the embeddings, which labels the unlabelled frames it is sure of;
 * SimCLR fine-tuned on the labelled frames, for as many steps whatever their number.
+
+``--backbone module:factory`` takes the frozen features of another network;
+``--quick`` shows on few frames that everything runs.
 """
 
 # %%
 # Frames, and SimCLR without labels
 # ---------------------------------
+import argparse
 import time
 
 import numpy as np
@@ -23,13 +27,18 @@ from sksimclr import AuroraPreprocessor, SimCLRTransformer
 from sksimclr.augmentations import ResizedCrop, VerticalFlip
 from sksimclr.datasets import make_aurora
 
+parser = argparse.ArgumentParser(description="Scores against the number of labels.")
+parser.add_argument("--backbone", help="module:factory of a network with its weights")
+parser.add_argument("--quick", action="store_true")
+options = parser.parse_args()
+
 started = time.perf_counter()
-data = make_aurora(800, size=64, random_state=0)
+data = make_aurora(120 if options.quick else 800, size=64, random_state=0)
 images = AuroraPreprocessor(dtype="uint8").fit_transform(data.images)
 simclr = SimCLRTransformer(
     image_size=64,
     augmentations=(ResizedCrop(scale=(0.2, 1.0)), VerticalFlip()),
-    max_epochs=24,
+    max_epochs=1 if options.quick else 24,
     batch_size=64,
     lr=1e-3,
     lr_schedule="cosine",
@@ -42,6 +51,7 @@ embeddings = simclr.fit_transform(images)
 # Systems
 # -------
 # Each is given X, the rows to learn from, their labels, and the rows without labels.
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -68,11 +78,15 @@ systems = {
 }
 url = ResNet18_Weights.DEFAULT.url
 path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
-if path.exists():
-    features = PretrainedTransformer("resnet18").fit_transform(images)
-    systems["frozen ImageNet features"] = (features, logistic)
+frozen = PretrainedTransformer("resnet18", weights=path)
+if options.backbone:
+    module, factory = options.backbone.split(":")
+    backbone = getattr(import_module(module), factory)
+    frozen = PretrainedTransformer(backbone, weights=None)
+if options.backbone or path.exists():
+    systems["frozen features"] = (frozen.fit_transform(images), logistic)
 else:
-    print(f"No frozen ImageNet features: download {url} to {path}")
+    print(f"No frozen features: download {url} to {path}")
 
 # %%
 # Scores
@@ -98,7 +112,8 @@ for fold, (train, test) in enumerate(splits):
                 y = np.where(np.isin(np.arange(len(y)), labelled), y, UNLABELLED)
             if isinstance(classifier, FineTunedClassifier):
                 steps = np.ceil(len(labelled) / classifier.batch_size)
-                classifier.set_params(max_epochs=int(np.ceil(120 / steps)))
+                total = 4 if options.quick else 120
+                classifier.set_params(max_epochs=int(np.ceil(total / steps)))
             classifier.fit(X[rows], y[rows])
             scores[system][row, fold] = 100 * classifier.score(
                 X[test], data.target[test]
