@@ -100,12 +100,19 @@ def stability(X, k, n_samples=3 if quick else 10):
 sizes = silhouette.n_clusters
 found = np.array([stability(embeddings, k) for k in sizes])
 null = np.array([stability(null_embeddings, k) for k in sizes])
-for values, style, label in [(found, "o-", "embeddings"), (null, "s--", "no clusters")]:
+for values, colour, style, label in [
+    (found, "#0072B2", "o-", "embeddings"),
+    (null, "#D55E00", "s--", "no clusters"),
+]:
     mean, spread = values.mean(axis=1), values.std(axis=1)
-    right.errorbar(sizes, mean, spread, fmt=style, capsize=2, label=label)
-right.set(xlabel="number of clusters", ylabel="stability: adjusted Rand index")
+    look = {"color": colour, "capsize": 2, "lw": 1.2, "ms": 3.5}
+    right.errorbar(sizes, mean, spread, fmt=style, label=label, **look)
+right.set_xlabel("number of clusters", size=8)
+right.set_ylabel("stability: adjusted Rand index", size=8)
+right.set_xticks(sizes[1::2])
+right.tick_params(labelsize=7)
 right.spines[["top", "right"]].set_visible(False)
-right.legend(frameon=False)
+right.legend(frameon=False, fontsize=7)
 figure.savefig("clusters_k.png", dpi=150)
 
 print("\n  k  silhouette  stability     without clusters  AMI with the labels")
