@@ -112,7 +112,7 @@ for fold, (train, test) in enumerate(splits):
                 y = np.where(np.isin(np.arange(len(y)), labelled), y, UNLABELLED)
             if isinstance(classifier, FineTunedClassifier):
                 steps = np.ceil(len(labelled) / classifier.batch_size)
-                total = 4 if options.quick else 120
+                total = 4 if options.quick else 50
                 classifier.set_params(max_epochs=int(np.ceil(total / steps)))
             classifier.fit(X[rows], y[rows])
             scores[system][row, fold] = 100 * classifier.score(
