@@ -57,7 +57,8 @@ HISTORY = [
 
 @pytest.fixture(autouse=True)
 def no_figures_left():
-    """Close the figures of a test."""
+    """Close the figures of a test, and of doctests before it."""
+    plt.close("all")
     yield
     plt.close("all")
 
@@ -113,11 +114,10 @@ def make_all(images, y, embeddings, **kwargs):
 def test_a_given_ax_is_drawn_on(images, y, embeddings):
     """And no other figure is made."""
     figure, ax = plt.subplots()
-    figures = plt.get_fignums()
     for display in make_all(images, y, embeddings, ax=ax):
         drawn = display.axes_[0] if hasattr(display, "axes_") else display.ax_
         assert drawn is ax and display.figure_ is figure
-    assert plt.get_fignums() == figures
+    assert plt.get_fignums() == [figure.number]
 
 
 def test_new_figures_suit_a_journal(images, y, embeddings):
