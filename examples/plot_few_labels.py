@@ -129,14 +129,16 @@ for system, found in scores.items():
 # ---------
 import matplotlib.pyplot as plt
 
-figure, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
-styles = ["ks:", "bo-", "cv-", "rD--", "g^:"]
+figure, ax = plt.subplots(figsize=(5, 4), layout="constrained")
+colours = ["#000000", "#0072B2", "#56B4E9", "#D55E00", "#009E73"]
+styles = ["s:", "o-", "v-", "D--", "^:"]
 for k, (system, found) in enumerate(scores.items()):
     x = np.array(percentages) * 1.03**k  # side by side
-    ax.errorbar(x, found.mean(1), found.std(1), fmt=styles[k], capsize=2, label=system)
+    look = {"color": colours[k], "capsize": 2, "label": system}
+    ax.errorbar(x, found.mean(1), found.std(1), fmt=styles[k], **look)
 ax.set(xscale="log", xlabel="labelled frames, percent", ylabel="top-1, percent")
 ax.set_xticks(percentages, percentages)
-ax.legend(frameon=False)
+figure.legend(loc="outside lower center", ncols=2, frameon=False)
 ax.set_title("Held-out sequences")
 ax.spines[["top", "right"]].set_visible(False)
 figure.savefig("few_labels.png", dpi=150)
