@@ -23,10 +23,11 @@ Weights = Any  # str, path-like, member of a WeightsEnum of torchvision, or None
 
 IMAGE_SIZE = 224  # pixels, for networks that ask for no other
 _UNCHANGED = ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])  # mean, standard deviation
-# How torchvision builds the networks whose weights came from elsewhere
+# How torchvision builds the networks whose weights came from elsewhere, without minutes
+# of drawing truncated normals
 _AS_TRAINED: dict[str, dict[str, Any]] = {
-    "googlenet": {"transform_input": True, "aux_logits": True},
-    "inception_v3": {"transform_input": True, "aux_logits": True},
+    name: {"transform_input": True, "aux_logits": True, "init_weights": False}
+    for name in ("googlenet", "inception_v3")
 }
 _AUXILIARY = ("AuxLogits", "aux1", "aux2")  # outputs that are for training alone
 # A module was once named "norm.1" where it is "norm1" now
@@ -117,7 +118,7 @@ def _from_factory(factory: EncoderFactory, weights: Weights) -> Backbone:
     """Call a factory, and load a file of weights into what it returns."""
     if weights is not None and not _is_file_name(weights):
         raise ValueError(
-            f"weights={_shown(weights)} is for networks of torchvision. With a "
+            f"weights={weights!r} is for networks of torchvision. With a "
             "factory, use None, which takes the network as the factory returns it, or "
             "a path."
         )
@@ -136,7 +137,7 @@ def _from_torchvision(name: str, weights: Weights, layer: str) -> tuple[Backbone
         network = _download(name, chosen)
     else:
         network = torchvision.models.get_model(
-            name, weights=None, **_AS_TRAINED.get(name, {}), **_fast_init(name)
+            name, weights=None, **_AS_TRAINED.get(name, {})
         )
     _remove_auxiliary_outputs(network)
     if chosen is None and weights is not None:
@@ -217,15 +218,6 @@ def _is_file_name(weights: Weights) -> bool:
     """Say whether weights can be the name of a file."""
     is_path = isinstance(weights, (str, os.PathLike))
     return is_path and weights != "imagenet"
-
-
-def _shown(weights: Weights) -> str:
-    return str(weights) if isinstance(weights, WeightsEnum) else repr(weights)
-
-
-def _fast_init(name: str) -> dict[str, bool]:
-    """Return what keeps torchvision from minutes of drawing truncated normals."""
-    return {"init_weights": False} if name in _AS_TRAINED else {}
 
 
 def _remove_auxiliary_outputs(network: Any) -> None:
