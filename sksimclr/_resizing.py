@@ -31,8 +31,8 @@ def resized_crop(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     Parameters
     ----------
     images : Tensor of shape (n, C, H, W), floating point
-    boxes : Tensor of shape (n, 4)
-        Top, left, height and width in pixels.
+    boxes : Tensor of shape (n, 4), integers
+        Top, left, height and width in pixels; on the device of `images`.
     size : int
         Side of the result in pixels.
 
@@ -62,7 +62,7 @@ def _crop_one_by_one(images: Tensor, boxes: Tensor, size: int) -> Tensor:
 
 def _crop_by_matrices(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     """Crop and resize all images at once, as ``rows @ image @ columns.T``."""
-    top, left, h, w = boxes.to(images.device).unbind(dim=1)
+    top, left, h, w = boxes.unbind(dim=1)
     rows = _resize_weights(top, h, images.shape[-2], size).to(images.dtype)
     columns = _resize_weights(left, w, images.shape[-1], size).to(images.dtype)
     return rows[:, None] @ images @ columns[:, None].mT
