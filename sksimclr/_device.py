@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor
 
@@ -12,8 +14,9 @@ def resolve_device(device: str) -> torch.device:
     Parameters
     ----------
     device : str
-        "auto" is the first of CUDA, MPS and CPU that there is; otherwise a name that
-        ``torch.device`` knows.
+        "auto" is the first of CUDA, MPS and CPU that there is, and of several GPUs the
+        one that torchrun gave this process; otherwise a name that ``torch.device``
+        knows.
 
     Raises
     ------
@@ -23,7 +26,11 @@ def resolve_device(device: str) -> torch.device:
     available = ["cuda"] * torch.cuda.is_available()
     available += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
     if device == "auto":
-        return torch.device(available[0])
+        is_shared = (
+            available[0] == "cuda" and torch.distributed.is_torchelastic_launched()
+        )
+        number = f":{os.environ['LOCAL_RANK']}" if is_shared else ""
+        return torch.device(available[0] + number)
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
@@ -38,6 +45,14 @@ def resolve_device(device: str) -> torch.device:
             "Use device='auto'."
         )
     return resolved
+
+
+def resolve_bfloat16(precision: str, device: torch.device) -> bool:
+    """Say whether a precision means bfloat16; "auto" does on GPUs made for it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    # emulation is slower than float32
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -2,10 +2,10 @@
 
 import copy
 import warnings
-from contextlib import nullcontext
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d
@@ -13,9 +13,11 @@ from sklearn.utils.validation import check_array, column_or_1d
 from sksimclr._device import resolve_device
 from sksimclr._embedding import embed
 from sksimclr._encoders import RESNETS
-from sksimclr._loop import OPTIMIZERS, LoopPlan
-from sksimclr._random import torch_seeded
+from sksimclr._loop import OPTIMIZERS, LoopPlan, LoopSeeds
+from sksimclr._training import collapsed_loss
 from sksimclr._validation import Interval, StrOptions, check_images
+
+_COLLAPSED_RANK = 1.5  # effective rank of projections that say next to nothing
 
 TRAINING_CONSTRAINTS = {
     "augmentations": [tuple, list],
@@ -47,13 +49,14 @@ def loop_plan(estimator):
     )
 
 
-def seeded_layers(encoder, seed):
-    """Seed random layers, such as dropout, for a while.
+def loop_seeds(encoder, order_seed, layer_seed):
+    """Return what the training loop draws from.
 
-    ResNets have none, and train without the lock on torch's global generators.
+    ResNets have no random layers such as dropout, and train without the lock on torch's
+    global generators.
     """
     is_resnet = isinstance(encoder, str) and encoder in RESNETS
-    return nullcontext() if is_resnet else torch_seeded(seed)
+    return LoopSeeds(order=order_seed, layers=None if is_resnet else layer_seed)
 
 
 def check_labels(estimator, y, n_images):
@@ -123,6 +126,31 @@ def check_loss(history, plan):
         raise ValueError(
             f"Training diverged: the loss of epoch {len(history)} is {loss}. Use a "
             f"smaller lr than {plan.lr} or check the range of the images."
+        )
+
+
+def warn_of_collapse(history, n_images, batch_size):
+    """Warn if the last projections are all alike, by their loss or by their rank."""
+    if not history:
+        return
+    row, found = history[-1], []
+    collapsed = collapsed_loss(n_images, batch_size)
+    if abs(row["loss"] - collapsed) < 0.01 * collapsed:
+        found.append(
+            f"its last loss, {row['loss']:.3f}, is that of embeddings which are all "
+            f"alike, ln(2 N - 1) = {collapsed:.3f} on average over batches of N images"
+        )
+    if row["effective_rank"] < _COLLAPSED_RANK:
+        found.append(
+            f"the effective rank of its projections is {row['effective_rank']:.2f}, so "
+            "they lie close to one line"
+        )
+    if found:
+        warnings.warn(
+            f"The encoder may have collapsed: {'; and '.join(found)}. Train longer, "
+            "change lr, or check images and augmentations.",
+            ConvergenceWarning,
+            stacklevel=6,
         )
 
 

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from skorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
+from sksimclr._batches import BatchDataset
 from sksimclr._device import to_float
 from sksimclr._images import Images
-from sksimclr._loop import BatchDataset, LoopPlan, run_loop
+from sksimclr._loop import LoopPlan, LoopSeeds, run_loop
 from sksimclr._random import make_generator
 from sksimclr._resizing import resize
 from sksimclr.augmentations import Augmentation, make_view
@@ -54,7 +55,7 @@ def fine_tune(
     train_rows: NDArray[Any],
     valid_rows: NDArray[Any] | None,
     device: torch.device,
-    order_seed: int,
+    seeds: LoopSeeds,
     view_seed: int,
 ) -> list[dict[str, Any]]:
     """Train `network` in place, by the cross entropy of one view of each image.
@@ -74,8 +75,9 @@ def fine_tune(
         The images, not augmented, on which the loss is measured after every epoch. With
         them, training stops when it no longer falls, and the best weights are kept.
     device : torch.device
-    order_seed, view_seed : int
-        Seeds of the order of the images and of their views.
+    seeds : LoopSeeds
+    view_seed : int
+        Seed of the views.
 
     Returns
     -------
@@ -96,16 +98,17 @@ def fine_tune(
                 load_best=True,
             )
         )
-    return run_loop(
+    history, _ = run_loop(
         _ViewClassifier(network, fine_tuning, view_seed),
         nn.CrossEntropyLoss(weight),
         BatchDataset(images, targets, train_rows),
         plan,
         device=device,
-        order_seed=order_seed,
+        seeds=seeds,
         own_callbacks=stoppers,
         valid_dataset=valid_dataset,
     )
+    return history
 
 
 class _ViewClassifier(nn.Module):
@@ -116,7 +119,7 @@ class _ViewClassifier(nn.Module):
         self.network = network
         self._augmentations = fine_tuning.augmentations
         self._size = fine_tuning.image_size
-        self._generator = make_generator(view_seed)
+        self.generator = make_generator(view_seed)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, n_classes) of images (n, C, H, W)."""
@@ -125,7 +128,7 @@ class _ViewClassifier(nn.Module):
             images = make_view(
                 images,
                 self._augmentations,
-                generator=self._generator,
+                generator=self.generator,
                 size=self._size,
             )
         images = resize(images, self._size)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Dataset
 
-from sksimclr._images import Images
-from sksimclr._random import make_generator
+from sksimclr._batches import BatchDataset, Batches
+from sksimclr._checkpoint import CheckpointFolder, Saver
+from sksimclr._distributed import Processes, same_everywhere
+from sksimclr._interruption import Interrupted, Interruption
+from sksimclr._malloc import freed_memory_is_kept
+from sksimclr._random import make_generator, torch_seeded
+from sksimclr._state import State, capture, restore
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
     "adam": (torch.optim.Adam, {}),
@@ -41,6 +46,23 @@ class LoopPlan:
     verbose: int
 
 
+@dataclass(frozen=True)
+class LoopSeeds:
+    """What the loop draws from.
+
+    Attributes
+    ----------
+    order : int
+        Seed of the order of the images.
+    layers : int or None
+        Seed of layers that draw from torch's global generators, such as dropout; None
+        if there are none, and no need to hold the lock on those generators.
+    """
+
+    order: int
+    layers: int | None
+
+
 def run_loop(
     model: nn.Module,
     criterion: nn.Module,
@@ -48,114 +70,97 @@ def run_loop(
     plan: LoopPlan,
     *,
     device: torch.device,
-    order_seed: int,
+    seeds: LoopSeeds,
     own_callbacks: Sequence[Callback] = (),
     valid_dataset: BatchDataset | None = None,
-) -> list[dict[str, Any]]:
+    checkpoints: CheckpointFolder | None = None,
+    state: State | None = None,
+    processes: Processes = Processes(),  # noqa: B008 (it is frozen)
+) -> tuple[list[dict[str, Any]], State]:
     """Train `model` in place, until the end or until a callback stops it.
 
     Parameters
     ----------
     model : nn.Module
-        From a batch of images to what `criterion` compares with the targets. Left on
-        `device`.
+        From a batch of images to what `criterion` compares with the targets, with an
+        attribute `generator`, all it draws from besides layers. Left on `device`.
     criterion : nn.Module
     dataset : BatchDataset
         At least two images.
     plan : LoopPlan
-        With at least one epoch.
     device : torch.device
-    order_seed : int
-        Seed of the order of the images.
+    seeds : LoopSeeds
     own_callbacks : sequence of skorch callbacks
         Run before the caller's, which are in `plan`.
     valid_dataset : BatchDataset, optional
         Images on which the loss is measured after every epoch.
+    checkpoints : CheckpointFolder, optional
+        Where the run is saved, and from where it goes on if it was.
+    state : dict, optional
+        Of an earlier run, to go on from.
+    processes : Processes, optional
+        Those that share each batch and save one run; by default this one alone.
 
     Returns
     -------
-    list of dict
+    history : list of dict
         A row for each epoch: "epoch", "loss" (mean over the batches), maybe
-        "valid_loss", "lr", "seconds", "images_per_second" and what `own_callbacks`
-        recorded.
+        "valid_loss", "lr", "seconds", "images_per_second" and what callbacks recorded.
+    state : dict
+        From which another run can go on; not a copy.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C. With `checkpoints`, the run was saved after the last batch.
     """
-    net = _make_net(
-        model,
-        criterion,
+    batches = Batches(
         dataset,
-        plan,
-        device,
-        order_seed,
-        own_callbacks,
-        valid_dataset,
+        batch_size=plan.batch_size,
+        device=device,
+        generator=make_generator(seeds.order),
+        processes=processes,
+    )
+    interruption = Interruption()
+    layers_draw = seeds.layers is not None
+    if checkpoints is not None:
+        saved = checkpoints.read() if processes.rank == 0 else None
+        state = same_everywhere(saved, processes) or state
+    callbacks = [
+        *_callbacks(plan, batches, own_callbacks),
+        Saver(checkpoints, state, batches, interruption, layers_draw=layers_draw),
+    ]
+    net = _make_net(
+        model, criterion, batches, plan, device, callbacks, valid_dataset
     ).initialize()
-    net.notify("on_train_begin", X=dataset, y=None)
-    try:
-        net.fit_loop(dataset)
-    except _EarlyStop:
-        pass
-    net.notify("on_train_end", X=dataset, y=None)
-    model.zero_grad()  # gradients would be as large as the model
-    return [_history_row(row) for row in net.history]
-
-
-def batch_sizes(n_images: int, batch_size: int) -> list[int]:
-    """Return the sizes of the batches of one epoch.
-
-    A last batch of a single image is left out: it has no negatives, and would break
-    batch normalisation. A batch is never larger than the data.
-
-    Examples
-    --------
-    >>> batch_sizes(10, 4), batch_sizes(9, 4), batch_sizes(3, 4)
-    ([4, 4, 2], [4, 4], [3])
-    """
-    size = min(batch_size, n_images)
-    rest = n_images % size
-    return [size] * (n_images // size) + [rest] * (rest > 1)
-
-
-class BatchDataset(Dataset[Any]):
-    """Images as a torch data set that fetches a whole batch at a time.
-
-    Parameters
-    ----------
-    images : Images
-    targets : ndarray of shape (n_images,), int64, optional
-        Zeros, which nobody reads, by default.
-    rows : ndarray of int, optional
-        Which of the images belong to the data set; all by default.
-    """
-
-    def __init__(
-        self,
-        images: Images,
-        targets: NDArray[Any] | None = None,
-        rows: NDArray[Any] | None = None,
+    with (
+        torch_seeded(seeds.layers) if seeds.layers is not None else nullcontext(),
+        nullcontext() if checkpoints is None or processes else interruption,
+        freed_memory_is_kept(),
     ):
-        self._images = images
-        n_images = len(images)
-        self._targets = (
-            torch.zeros(n_images) if targets is None else torch.from_numpy(targets)
-        )
-        self._rows = range(n_images) if rows is None else rows.tolist()
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitems__(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
-        """Return a batch as skorch wants it: images and targets."""
-        rows = [self._rows[number] for number in numbers]
-        return torch.from_numpy(self._images.batch(rows)), self._targets[rows]
-
-
-def _as_fetched(batch: Any) -> Any:
-    """Collate nothing: `BatchDataset` returns whole batches."""
-    return batch
+        net.notify("on_train_begin", X=dataset, y=None)
+        if state is not None:
+            restore(net, batches, state)
+        try:
+            net.fit_loop(dataset, epochs=max(0, plan.max_epochs - len(net.history)))
+        except _EarlyStop:
+            pass
+        except Interrupted:
+            interruption.deliver()
+        net.notify("on_train_end", X=dataset, y=None)
+        state = capture(net, batches, layers_draw=layers_draw)
+    model.zero_grad()  # gradients would be as large as the model
+    return [_history_row(row) for row in net.history], state
 
 
 class _Net(NeuralNet):
-    """skorch's net, in which Ctrl-C is an error and early stopping is not."""
+    """skorch's net on batches of ours.
+
+    Ctrl-C is an error and early stopping is not, and a device is not waited for before
+    the end of an epoch.
+    """
+
+    _batches: Batches
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
         """Tell the callbacks; those that stop training raise KeyboardInterrupt."""
@@ -166,6 +171,40 @@ class _Net(NeuralNet):
                 raise
             raise _EarlyStop from stop
 
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return batches of images, for other data sets those of skorch."""
+        if training:
+            return self._batches
+        if isinstance(dataset, BatchDataset):
+            return Batches(dataset, batch_size=self.batch_size, device=self.device)
+        return super().get_iterator(dataset, training=training)
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **kwargs: Any
+    ) -> None:
+        """Run an epoch as skorch does, and look at the losses when it is over."""
+        if iterator is None:
+            return
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **kwargs)
+            self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
+            self.history.record_batch(f"{prefix}_batch_size", len(batch[0]))
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        rows = [row for row in self.history[-1]["batches"] if f"{prefix}_loss" in row]
+        for row, loss in zip(rows, _fetch(rows, f"{prefix}_loss"), strict=True):
+            row[f"{prefix}_loss"] = loss
+        self.history.record(f"{prefix}_batch_count", len(rows))
+
+
+def _fetch(rows: list[dict[str, Any]], name: str) -> list[float]:
+    """Return a column of numbers, waiting once for those that are on a device."""
+    tensors = [row[name] for row in rows if isinstance(row[name], Tensor)]
+    fetched = iter(torch.stack(tensors).tolist() if tensors else [])
+    return [
+        next(fetched) if isinstance(row[name], Tensor) else row[name] for row in rows
+    ]
+
 
 class _EarlyStop(Exception):
     """A callback asked to stop training at the end of an epoch."""
@@ -174,17 +213,17 @@ class _EarlyStop(Exception):
 def _make_net(
     model: nn.Module,
     criterion: nn.Module,
-    dataset: BatchDataset,
+    batches: Batches,
     plan: LoopPlan,
     device: torch.device,
-    order_seed: int,
-    own_callbacks: Sequence[Callback],
+    callbacks: list[Any],
     valid_dataset: BatchDataset | None,
 ) -> NeuralNet:
     """Put skorch together for one run of the loop."""
     optimizer, settings = OPTIMIZERS[plan.optimizer]
-    sizes = batch_sizes(len(dataset), plan.batch_size)
-    return _Net(
+    if device.type == "cuda":
+        settings = settings | {"fused": True}
+    net = _Net(
         model.to(memory_format=torch.channels_last),
         criterion=criterion,
         optimizer=optimizer,
@@ -192,27 +231,25 @@ def _make_net(
         **{f"optimizer__{name}": value for name, value in settings.items()},
         lr=plan.lr,
         max_epochs=plan.max_epochs,
-        batch_size=sizes[0],
-        iterator_train=DataLoader,
-        iterator_train__shuffle=True,
-        iterator_train__drop_last=sum(sizes) < len(dataset),
-        iterator_train__generator=make_generator(order_seed),
-        iterator_train__collate_fn=_as_fetched,
-        iterator_valid__collate_fn=_as_fetched,
+        batch_size=plan.batch_size,
         train_split=predefined_split(valid_dataset) if valid_dataset else None,
         predict_nonlinearity=None,
-        callbacks=_callbacks(plan, len(sizes), own_callbacks),
+        callbacks=callbacks,
         device=device,
         verbose=plan.verbose,
         **({} if plan.verbose else {"callbacks__print_log": None}),
     )
+    net._batches = batches
+    return net
 
 
 def _callbacks(
-    plan: LoopPlan, n_batches: int, own_callbacks: Sequence[Callback]
+    plan: LoopPlan, batches: Batches, own_callbacks: Sequence[Callback]
 ) -> list[Any]:
     """Return ours, then the caller's."""
-    callbacks: list[Any] = [("epoch_record", _EpochRecord()), *own_callbacks]
+    n_batches = len(batches)
+    record = _EpochRecord(batches.processes.n_processes)
+    callbacks: list[Any] = [("epoch_record", record), *own_callbacks]
     if plan.lr_schedule == "cosine":
         schedule = _WarmUpCosine(plan.max_epochs * n_batches)
         scheduler = LRScheduler(LambdaLR, lr_lambda=schedule, step_every="batch")
@@ -238,7 +275,10 @@ class _WarmUpCosine:
 
 
 class _EpochRecord(Callback):
-    """Add learning rate and speed to skorch's history."""
+    """Add learning rate, speed and the time that is left to skorch's history."""
+
+    def __init__(self, n_processes: int):
+        self._n_processes = n_processes
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Note the learning rate the epoch starts with."""
@@ -247,23 +287,25 @@ class _EpochRecord(Callback):
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Note how fast it was; skorch's own timer comes first."""
         n_images = sum(net.history[-1, "batches", :, "train_batch_size"])
-        net.history.record("images_per_second", n_images / net.history[-1, "dur"])
+        seconds = net.history[-1, "dur"]
+        speed = n_images * self._n_processes / seconds
+        net.history.record("images_per_second", speed)
+        left = seconds * (net.max_epochs - len(net.history))
+        net.history.record("time_left", str(timedelta(seconds=round(left))))
 
 
-# what a row of `history_` holds, by skorch's name
-_COLUMNS = {
-    "epoch": "epoch",
-    "train_loss": "loss",
-    "valid_loss": "valid_loss",
-    "alignment": "alignment",
-    "uniformity": "uniformity",
-    "effective_rank": "effective_rank",
-    "lr": "lr",
-    "dur": "seconds",
-    "images_per_second": "images_per_second",
-}
+# what skorch's history has for itself, and what of the rest has another name in ours
+_OF_SKORCH = ("batches", "train_batch_count", "valid_batch_count", "time_left")
+_RENAMED = {"train_loss": "loss", "dur": "seconds"}
+_FIRST = ("epoch", "loss", "valid_loss", "alignment", "uniformity", "effective_rank")
+_NEXT = ("lr", "seconds", "images_per_second")
 
 
-def _history_row(row: Any) -> dict[str, Any]:
+def _history_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of `history_` from an epoch of skorch's history."""
-    return {ours: row[name] for name, ours in _COLUMNS.items() if name in row}
+    kept = {
+        _RENAMED.get(name, name): value
+        for name, value in row.items()
+        if name not in _OF_SKORCH and not name.endswith("_best")
+    }
+    return {name: kept[name] for name in (*_FIRST, *_NEXT, *kept) if name in kept}

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sksimclr._distributed import Processes, gather_views
+
 
 def nt_xent(projections: Tensor, temperature: float) -> Tensor:
     r"""Return the normalised temperature-scaled cross entropy of two views.
@@ -58,12 +60,25 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
 
 
 class NTXentLoss(nn.Module):
-    """:func:`nt_xent` as a criterion; the targets it is given are ignored."""
+    """:func:`nt_xent` as a criterion; the targets it is given are ignored.
 
-    def __init__(self, temperature: float):
+    Parameters
+    ----------
+    temperature : float
+    processes : Processes, optional
+        Those whose images are each other's negatives.
+    """
+
+    def __init__(
+        self,
+        temperature: float,
+        processes: Processes = Processes(),  # noqa: B008 (it is frozen)
+    ):
         super().__init__()
         self.temperature = temperature
+        self._processes = processes
 
     def forward(self, projections: Tensor, targets: Tensor | None = None) -> Tensor:
         """Return the loss of `projections` of shape (2 N, d)."""
+        projections = gather_views(projections, self._processes)
         return nt_xent(projections, self.temperature)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,8 +12,8 @@ import torch
 _global_state = threading.RLock()  # a factory may itself fit an estimator
 
 
-def spawn_seeds(seed: int, n_seeds: int) -> list[int]:
-    """Derive independent seeds from one.
+def spawn_seeds(seed: int | Sequence[int], n_seeds: int) -> list[int]:
+    """Derive independent seeds from one, or from several numbers.
 
     Examples
     --------

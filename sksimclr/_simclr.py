@@ -1,35 +1,27 @@
 """SimCLR as a scikit-learn transformer."""
 
+import copy
+import dataclasses
 import os
-import warnings
 from numbers import Integral, Real
 
-import numpy as np
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sksimclr._device import resolve_device
-from sksimclr._encoders import (
-    RESNETS,
-    embedding_dim,
-    make_encoder,
-    make_projection_head,
+from sksimclr._encoders import RESNETS
+from sksimclr._estimators import TRAINING_CONSTRAINTS, loop_plan, run_network
+from sksimclr._native_callbacks import (
+    CallbackSupportMixin,
+    begin_fit,
+    end_fit,
+    with_callbacks,
 )
-from sksimclr._estimators import (
-    TRAINING_CONSTRAINTS,
-    check_loss,
-    loop_plan,
-    run_network,
-    seeded_layers,
-)
-from sksimclr._random import spawn_seeds, torch_seeded
-from sksimclr._training import ViewPlan, collapsed_loss, train
+from sksimclr._pretraining import begin, checkpoint_folder, pretrain
+from sksimclr._state import to_cpu
 from sksimclr._validation import (
     Interval,
     StrOptions,
@@ -38,12 +30,15 @@ from sksimclr._validation import (
     validates_parameters,
     with_channels,
 )
-from sksimclr._weights import find_weights, load_weights, save_weights
+from sksimclr._weights import save_weights
 from sksimclr.augmentations import ResizedCrop, VerticalFlip
 
 
 class SimCLRTransformer(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     """Embed images with an encoder trained on them without labels, by SimCLR.
 
@@ -100,6 +95,23 @@ class SimCLRTransformer(
     device : str, default="auto"
         "auto" takes CUDA, MPS or the CPU, the first there is; or the name of a torch
         device, such as "cuda:1".
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the networks in training; views and loss are float32 in any case, and so is
+        `transform`. "auto" is "bfloat16" on NVIDIA GPUs that are made for it.
+    compile : bool, default=False
+        Let ``torch.compile`` make the training faster, after minutes of compilation.
+        For long runs on a GPU.
+    warm_start : bool, default=False
+        Let `fit` go on from the weights of the `fit` before, with a new optimizer, for
+        another `max_epochs`; `encoder`, `stem`, `weights` and `projection_dim` are
+        then without effect.
+    checkpoint_dir : str or path-like, default=None
+        Folder where `fit` saves the run, about three times the size of the encoder,
+        and from which it goes on if it was interrupted or killed: with the same bits
+        as one that was not. Each run needs a folder of its own.
+    checkpoint_every : int, default=1
+        Epochs from one checkpoint to the next. Ctrl-C and SIGTERM save one besides,
+        after the batch at hand.
     callbacks : list, default=None
         skorch callbacks, of which copies are used. There is no validation loss: those
         that monitor a score need ``monitor="train_loss"``.
@@ -172,6 +184,11 @@ class SimCLRTransformer(
         "image_size": [Interval(Integral, 1, None, closed="left")],
         "stem": [StrOptions({"auto", "imagenet", "cifar"})],
         "weights": [str, os.PathLike, None],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "compile": ["boolean"],
+        "warm_start": ["boolean"],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
     }
 
     def __init__(
@@ -192,6 +209,11 @@ class SimCLRTransformer(
         optimizer="adam",
         lr_schedule=None,
         device="auto",
+        precision="auto",
+        compile=False,
+        warm_start=False,
+        checkpoint_dir=None,
+        checkpoint_every=1,
         callbacks=None,
         random_state=None,
         verbose=0,
@@ -211,10 +233,16 @@ class SimCLRTransformer(
         self.optimizer = optimizer
         self.lr_schedule = lr_schedule
         self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.warm_start = warm_start
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
 
+    @with_callbacks
     @validates_parameters(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Train the encoder on the images, without labels.
@@ -232,17 +260,81 @@ class SimCLRTransformer(
         Raises
         ------
         ValueError
+            A parameter or X is not as described; `checkpoint_dir` holds another run; or
+            training diverged.
+        FileNotFoundError
+            One of the paths in X, or the file of `weights`, does not exist.
+        OSError
+            The download of `weights` failed, or `checkpoint_dir` cannot be made.
+        KeyboardInterrupt
+            Ctrl-C. With `checkpoint_dir`, the same `fit` goes on from there.
+        """
+        tasks = begin_fit(self, X, y, n_epochs=int(self.max_epochs))
+        with restored_if_it_fails(self):
+            goes_on = self.warm_start and hasattr(self, "encoder_")
+            vars(self).pop("_state", None)  # of partial_fit
+            images = check_images(self, X, reset=not goes_on, min_images=2)
+            networks, seeds = begin(self, images, goes_on=goes_on)
+            pretrain(
+                self,
+                images,
+                networks,
+                loop_plan(self),
+                seeds,
+                own_callbacks=tasks,
+                checkpoints=checkpoint_folder(self, images, networks, goes_on=goes_on),
+            )
+        end_fit(self, X, y, tasks)
+        return self
+
+    @validates_parameters(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Train for one epoch on a part of the images, for data that come in chunks.
+
+        Goes on with weights, optimizer and random draws where the call before ended, or
+        with the weights that `fit` learnt. Of the parameters, `max_epochs`,
+        `lr_schedule` and `checkpoint_dir` are without effect; to save the state between
+        calls, pickle the estimator, which holds the optimizer's until `fit` is called.
+
+        Parameters
+        ----------
+        X : images in any form described in the notes of the class
+            At least two, of the shape seen before. The more the better: the negatives
+            of an image are the others in its batch.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
             A parameter or X is not as described; or training diverged.
         FileNotFoundError
             One of the paths in X, or the file of `weights`, does not exist.
         OSError
             The download of `weights` failed.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sksimclr import SimCLRTransformer
+        >>> simclr = SimCLRTransformer(image_size=8, random_state=0)
+        >>> for chunk in load_digits().images[:64].reshape(2, 32, 8, 8):
+        ...     simclr = simclr.partial_fit(chunk)
+        >>> simclr.n_iter_
+        2
         """
         with restored_if_it_fails(self):
-            device = resolve_device(self.device)
-            images = check_images(self, X, reset=True, min_images=2)
-            encoder, projector, seeds = self._make_networks(images)
-            self._train(encoder, projector, images, device, seeds)
+            goes_on = hasattr(self, "encoder_")
+            images = check_images(self, X, reset=not goes_on, min_images=2)
+            networks, seeds = begin(self, images, goes_on=goes_on)
+            plan = dataclasses.replace(loop_plan(self), max_epochs=1, lr_schedule=None)
+            state = copy.deepcopy(getattr(self, "_state", None))
+            state = pretrain(self, images, networks, plan, seeds, state=state)
+            del state["model"]  # encoder_ and projector_ have it
+            self._state = to_cpu(state | {"history": []})
         return self
 
     def transform(self, X):
@@ -311,67 +403,8 @@ class SimCLRTransformer(
             image_size=self.image_size_,
         )
 
-    def _make_networks(self, images):
-        """Build the networks; return them and the seeds of what comes next."""
-        path = None if self.weights is None else find_weights(self.weights)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        weight_seed, *seeds = spawn_seeds(seed, 4)
-        shape = {"n_channels": images.n_channels, "image_size": int(self.image_size)}
-        with torch_seeded(weight_seed):
-            encoder = make_encoder(self.encoder, stem=self.stem, **shape)
-            n_features = embedding_dim(encoder, **shape)
-            projector = make_projection_head(n_features, int(self.projection_dim))
-        if path is not None:
-            load_weights(path, encoder, projector, n_channels=images.n_channels)
-        self._n_features_out = n_features
-        return encoder, projector, seeds
-
-    def _train(self, encoder, projector, images, device, seeds):
-        """Train the networks and keep the result."""
-        order_seed, view_seed, layer_seed = seeds
-        views = ViewPlan(
-            temperature=float(self.temperature),
-            augmentations=tuple(self.augmentations),
-            image_size=int(self.image_size),
-        )
-        plan = loop_plan(self)
-        with seeded_layers(self.encoder, layer_seed):
-            history = train(
-                encoder,
-                projector,
-                images,
-                views,
-                plan,
-                device=device,
-                order_seed=order_seed,
-                view_seed=view_seed,
-            )
-        check_loss(history, plan)
-        _warn_of_collapse(history, plan, len(images))
-        self.encoder_ = encoder.cpu().eval()
-        self.projector_ = projector.cpu().eval()
-        self.history_ = history
-        self.n_iter_ = len(history)
-        self.image_size_ = views.image_size
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _warn_of_collapse(history, plan, n_images):
-    """Warn if the last loss is that of embeddings which are all alike."""
-    if not history:
-        return
-    loss = history[-1]["loss"]
-    collapsed = collapsed_loss(n_images, plan.batch_size)
-    if abs(loss - collapsed) < 0.01 * collapsed:
-        warnings.warn(
-            f"The last loss, {loss:.3f}, is that of a collapsed encoder, ln(2 N - 1) = "
-            f"{collapsed:.3f} on average over batches of N images: all embeddings may "
-            "be alike. Train longer, change lr, or check images and augmentations.",
-            ConvergenceWarning,
-            stacklevel=5,
-        )

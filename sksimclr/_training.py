@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from skorch import NeuralNet
@@ -12,22 +13,44 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sksimclr._batches import BatchDataset, batch_sizes
+from sksimclr._checkpoint import CheckpointFolder
 from sksimclr._device import to_float
+from sksimclr._distributed import (
+    Processes,
+    in_parallel,
+    join_processes,
+    parallel_copy,
+    same_everywhere,
+    sum_over,
+)
 from sksimclr._images import Images
-from sksimclr._loop import BatchDataset, LoopPlan, batch_sizes, run_loop
+from sksimclr._loop import LoopPlan, LoopSeeds, run_loop
 from sksimclr._loss import NTXentLoss
-from sksimclr._random import make_generator
+from sksimclr._random import make_generator, spawn_seeds
+from sksimclr._state import State
 from sksimclr.augmentations import Augmentation, make_view
 from sksimclr.metrics import alignment_of, rank_of_gram, uniformity_of
 
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """What to compare; every field is the parameter of `SimCLRTransformer` so named."""
+    """What to compare, and how to compute it.
+
+    Attributes
+    ----------
+    temperature, augmentations, image_size, compile
+        The parameters of `SimCLRTransformer` so named.
+    bfloat16 : bool
+        Whether the networks compute in bfloat16 where that is safe; views and loss are
+        float32 in any case.
+    """
 
     temperature: float
     augmentations: tuple[Augmentation, ...]
     image_size: int
+    bfloat16: bool = False
+    compile: bool = False
 
 
 def train(
@@ -38,9 +61,12 @@ def train(
     plan: LoopPlan,
     *,
     device: torch.device,
-    order_seed: int,
+    seeds: LoopSeeds,
     view_seed: int,
-) -> list[dict[str, Any]]:
+    own_callbacks: Sequence[Callback] = (),
+    checkpoints: CheckpointFolder | None = None,
+    state: State | None = None,
+) -> tuple[list[dict[str, Any]], State | None]:
     """Train `encoder` and `projector` in place, by the loss of two views.
 
     Parameters
@@ -52,26 +78,58 @@ def train(
     views : ViewPlan
     plan : LoopPlan
     device : torch.device
-    order_seed, view_seed : int
-        Seeds of the order of the images and of their views.
+    seeds : LoopSeeds
+    view_seed : int
+        Seed of the views.
+    own_callbacks : sequence of skorch callbacks
+        Run before the caller's, which are in `plan`.
+    checkpoints : CheckpointFolder, optional
+        Where the run is saved, and from where it goes on if it was.
+    state : dict, optional
+        Of an earlier run, to go on from.
 
     Returns
     -------
-    list of dict
+    history : list of dict
         A row for each epoch: "epoch", "loss", "alignment", "uniformity",
-        "effective_rank", "lr", "seconds", "images_per_second".
+        "effective_rank", "lr", "seconds", "images_per_second", and what callbacks
+        recorded.
+    state : dict or None
+        From which another run can go on; None without epochs.
     """
     if plan.max_epochs == 0:
-        return []
-    return run_loop(
-        ContrastiveModel(encoder, projector, views, view_seed),
-        NTXentLoss(views.temperature),
+        return [], None
+    processes = join_processes(device)
+    networks = [encoder, projector]
+    if processes:
+        networks = [parallel_copy(net, device, processes) for net in networks]
+        seeds, view_seed = _own_seeds(processes, seeds, view_seed)
+        plan = replace(plan, verbose=0 if processes.rank else plan.verbose)
+    history, state = run_loop(
+        ContrastiveModel(networks[0], networks[1], views, view_seed, processes),
+        NTXentLoss(views.temperature, processes),
         BatchDataset(images),
         plan,
         device=device,
-        order_seed=order_seed,
-        own_callbacks=[_ProjectionRecord()],
+        seeds=seeds,
+        own_callbacks=[_ProjectionRecord(processes), *own_callbacks],
+        checkpoints=checkpoints,
+        state=state,
+        processes=processes,
     )
+    if processes:
+        for network, trained in zip((encoder, projector), networks, strict=True):
+            network.load_state_dict(trained.state_dict())
+    return history, state
+
+
+def _own_seeds(
+    processes: Processes, seeds: LoopSeeds, view_seed: int
+) -> tuple[LoopSeeds, int]:
+    """Return seeds of this process: all take one order, each has views of its own."""
+    shared, view_seed = same_everywhere((seeds, view_seed), processes)
+    own = spawn_seeds((view_seed, processes.rank), 2)
+    return LoopSeeds(shared.order, None if shared.layers is None else own[1]), own[0]
 
 
 class ContrastiveModel(nn.Module):
@@ -86,13 +144,22 @@ class ContrastiveModel(nn.Module):
         projector: nn.Module,
         views: ViewPlan,
         view_seed: int,
+        processes: Processes = Processes(),  # noqa: B008 (it is frozen)
     ):
         super().__init__()
         self.encoder = encoder
         self.projector = projector
         self._augmentations = views.augmentations
         self._size = views.image_size
-        self._generator = make_generator(view_seed)
+        self._bfloat16 = views.bfloat16
+        network: nn.Module = nn.Sequential(encoder, projector)
+        if views.compile:
+            network = cast(nn.Module, torch.compile(network, dynamic=False))
+        if processes:
+            network = in_parallel(network)
+        # the network itself would be a second submodule
+        self._project: Callable[[Tensor], Tensor] = network.__call__
+        self.generator = make_generator(view_seed)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return projections (2 N, d) of images (N, C, H, W): first views, second."""
@@ -101,14 +168,14 @@ class ContrastiveModel(nn.Module):
             make_view(
                 images,
                 self._augmentations,
-                generator=self._generator,
+                generator=self.generator,
                 size=self._size,
             )
             for _ in range(2)
         ]
         both = torch.cat(views).contiguous(memory_format=torch.channels_last)
-        projections: Tensor = self.projector(self.encoder(both))
-        return projections
+        with torch.autocast(both.device.type, torch.bfloat16, enabled=self._bfloat16):
+            return self._project(both)
 
 
 def collapsed_loss(n_images: int, batch_size: int) -> float:
@@ -126,13 +193,16 @@ def collapsed_loss(n_images: int, batch_size: int) -> float:
 class _ProjectionRecord(Callback):
     """Add alignment, uniformity and effective rank of the projections to the history.
 
-    Sums stay on the device until the epoch ends.
+    Sums stay on the device until the epoch ends; then those of all processes are added.
     """
+
+    def __init__(self, processes: Processes):
+        self._processes = processes
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Forget the epoch before."""
-        self._n_images = 0
-        self._alignment = self._uniformity = self._gram = torch.zeros(())
+        self.n_images_ = 0
+        self.alignment_ = self.uniformity_ = self.gram_ = torch.zeros(())
 
     def on_batch_end(
         self, net: NeuralNet, training: bool = False, y_pred: Any = None, **kwargs: Any
@@ -143,15 +213,17 @@ class _ProjectionRecord(Callback):
             rows = rows.cpu()
         rows = F.normalize(rows.double())
         n_images = len(rows) // 2
-        self._n_images += n_images
+        self.n_images_ += n_images
         first, second = rows[:n_images], rows[n_images:]
-        self._alignment = self._alignment + n_images * alignment_of(first, second)
-        self._uniformity = self._uniformity + n_images * uniformity_of(first)
-        self._gram = self._gram + rows.T @ rows
+        self.alignment_ = self.alignment_ + n_images * alignment_of(first, second)
+        self.uniformity_ = self.uniformity_ + n_images * uniformity_of(first)
+        self.gram_ = self.gram_ + rows.T @ rows
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Note the means over the images, and the rank of all projections."""
+        n_images = self.n_images_ * self._processes.n_processes
         for name in ("alignment", "uniformity"):
-            mean = getattr(self, f"_{name}") / self._n_images
-            net.history.record(name, float(mean))
-        net.history.record("effective_rank", rank_of_gram(self._gram))
+            total = sum_over(getattr(self, f"{name}_"), self._processes)
+            net.history.record(name, float(total / n_images))
+        gram = sum_over(self.gram_, self._processes)
+        net.history.record("effective_rank", rank_of_gram(gram))

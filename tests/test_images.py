@@ -11,7 +11,8 @@ from PIL import Image
 from png import write_png_16
 from sklearn.base import BaseEstimator
 
-from sksimclr._images import FileImages, as_images, read_image
+from sksimclr._decoding import read_image
+from sksimclr._images import FileImages, as_images
 from sksimclr._validation import check_images
 
 

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from tiny import tiny_simclr
 
 from sksimclr import AuroraPreprocessor, _preprocessing
-from sksimclr._images import read_image
+from sksimclr._decoding import read_image
 from sksimclr._preprocessing import field_of_view, percentile_limits
 
 

@@ -26,8 +26,8 @@ from sksimclr._estimators import (
     check_loss,
     hold_out,
     loop_plan,
+    loop_seeds,
     run_network,
-    seeded_layers,
 )
 from sksimclr._fine_tuning import FineTuningPlan, fine_tune, with_head
 from sksimclr._random import spawn_seeds, torch_seeded
@@ -360,19 +360,18 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             patience=int(self.n_iter_no_change),
         )
         plan = loop_plan(self)
-        with seeded_layers(self.encoder, layer_seed):
-            history = fine_tune(
-                network,
-                images,
-                codes,
-                fine_tuning,
-                plan,
-                train_rows=rows[0],
-                valid_rows=rows[1],
-                device=device,
-                order_seed=order_seed,
-                view_seed=view_seed,
-            )
+        history = fine_tune(
+            network,
+            images,
+            codes,
+            fine_tuning,
+            plan,
+            train_rows=rows[0],
+            valid_rows=rows[1],
+            device=device,
+            seeds=loop_seeds(self.encoder, order_seed, layer_seed),
+            view_seed=view_seed,
+        )
         check_loss(history, plan)
         self.network_ = network.cpu().eval()
         self.history_ = history

@@ -1,0 +1,82 @@
+"""What decides on the result of a fit, in words that can be compared and shown."""
+
+import functools
+import hashlib
+
+import numpy as np
+
+_WITHOUT_EFFECT = (
+    "callbacks",
+    "checkpoint_dir",
+    "checkpoint_every",
+    "compile",
+    "device",
+    "verbose",
+    "warm_start",
+)
+_BLOCK = 256  # images hashed in one go; of data that is not in memory, as many in all
+
+
+def fit_fingerprint(estimator, images, start=None):
+    """Return the parameters, the data and the weights that a fit begins with.
+
+    Parameters
+    ----------
+    estimator : estimator
+    images : Images
+        All of them count when they are in memory, otherwise 256 evenly spaced ones.
+    start : iterable of ndarray, optional
+        Weights, unless they are random.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    params = estimator.get_params(deep=False)
+    found = {
+        name: _describe(value)
+        for name, value in params.items()
+        if name not in _WITHOUT_EFFECT
+    }
+    if params.get("lr_schedule") is None:  # then the first epochs do not depend on it
+        del found["max_epochs"]
+    found["X"] = (
+        f"{len(images)} images of shape {images.image_shape}, {images.dtype}, "
+        f"{_hash(_blocks(images))}"
+    )
+    if start is not None:
+        found["weights at the start"] = _hash(start)
+    return found
+
+
+def _describe(value):
+    """Return a text that is the same in every process."""
+    if isinstance(value, np.random.RandomState):
+        _, key, position, *rest = value.get_state()
+        return f"RandomState({_hash([key])}, {position}, {rest})"
+    if isinstance(value, functools.partial):
+        return f"partial({_describe(value.func)}, {value.args}, {value.keywords})"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, np.generic):
+        value = value.item()
+    return repr(tuple(value) if isinstance(value, list) else value)
+
+
+def _blocks(images):
+    """Yield images: all that are in memory, or an evenly spaced part of others."""
+    if images.n_readers == 0:
+        for rows in images.blocks(_BLOCK):
+            yield images.read(rows)
+        return
+    n_images = min(_BLOCK, len(images))
+    for row in np.linspace(0, len(images) - 1, n_images).astype(int).tolist():
+        yield images.read([row])
+
+
+def _hash(arrays):
+    """Return a short digest of arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
+    return digest.hexdigest()[:16]

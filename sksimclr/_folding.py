@@ -1,0 +1,266 @@
+"""Copies of networks that do the same faster, for inference alone.
+
+Batch normalisation is folded into the layers before it, and convolutions on x86
+processors get their weights in the order in which oneDNN reads them.
+"""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_N_DIMS = {nn.Conv2d: 4, nn.Linear: 2}  # of results whose channels come second
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_CAN_PACK = (
+    platform.machine().lower() in ("x86_64", "amd64")
+    and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
+    and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+)
+
+
+def inference_copy(
+    network: nn.Module, shape: tuple[int, int, int, int], device: torch.device
+) -> nn.Module:
+    """Return a copy of a network in evaluation mode, as fast as it can be made safely.
+
+    Parameters
+    ----------
+    network : nn.Module
+        On the CPU. Not changed; the copy may share its parameters.
+    shape : tuple of int
+        Of a batch of images, (n, C, H, W).
+    device : torch.device
+        Where the copy is to be.
+
+    Returns
+    -------
+    nn.Module
+        With weights in the memory format channels_last.
+
+    Notes
+    -----
+    A run of the network on tensors without values shows what becomes of the result of
+    each layer. Batch normalisation is folded into a layer of torch's own class that is
+    called once, and whose result and weights nothing else sees. The network's own code
+    goes on running, and finds the layers with all their attributes. Networks with
+    hooks, and those that cannot run without values, are only copied.
+
+    Unlike ``torch.fx``, which replaces methods of ``nn.Module`` while it traces, this
+    leaves networks alone that run in other threads.
+    """
+    changes = _find_changes(network, shape)
+    network = _copy(network)
+    can_pack = device.type == "cpu" and _CAN_PACK
+    with torch.no_grad():
+        for change in changes:
+            _apply(change, network, can_pack)
+    return _channels_last(network.to(device))
+
+
+@dataclass
+class _Change:
+    """What may be changed in a layer of a network.
+
+    Attributes
+    ----------
+    layer : str
+        Its name.
+    norm : str or None
+        Name of the batch normalisation to fold into it.
+    input_shape : tuple of int or None
+        Shape of what it is given, if it is a convolution whose weights may be packed.
+    """
+
+    layer: str
+    norm: str | None = None
+    input_shape: tuple[int, ...] | None = None
+
+
+def _copy(network: nn.Module) -> nn.Module:
+    """Copy a network in evaluation mode, but for the values of its parameters."""
+    memo: dict[int, Any] = {
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False)
+        for parameter in network.parameters()
+        if type(parameter) is nn.Parameter
+    }
+    return copy.deepcopy(network, memo).eval()
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    """Convert the weights of layers, but for those whose forward has its own."""
+    for layer in network.modules():
+        if "forward" in vars(layer):
+            continue
+        for parameter in layer.parameters(recurse=False):
+            if parameter.ndim == 4:
+                parameter.data = parameter.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+def _find_changes(network: nn.Module, shape: tuple[int, ...]) -> list[_Change]:
+    """Run a network without values to find what may be changed in it."""
+    if any(m._forward_hooks or m._forward_pre_hooks for m in network.modules()):
+        return []
+    try:
+        network = _copy(network).to("meta")
+        with _Trace(network) as trace, torch.inference_mode():
+            trace.count(network(torch.empty(shape, device="meta")))
+            changes: list[_Change] = trace.changes()
+    except Exception:  # anything may go wrong in a stranger's code without values
+        return []
+    return changes
+
+
+@dataclass
+class _Call:
+    """A call of a layer."""
+
+    layer: Any
+    given: Tensor
+    result: Tensor
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What the layer computes with: weight, bias, statistics, as far as it has."""
+        names = ("weight", "bias", "running_mean", "running_var")
+        tensors = [getattr(self.layer, name, None) for name in names]
+        return [tensor for tensor in tensors if tensor is not None]
+
+
+class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes how often each tensor is used, and the calls of layers."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._n_uses: Counter[int] = Counter()
+        self._calls: dict[str, list[_Call]] = {}
+        self._tensors: list[Any] = []  # kept, so that no id is given to another one
+        for name, layer in network.named_modules():
+            if type(layer) in (*_N_DIMS, *_NORMS) and "forward" not in vars(layer):
+                calls = self._calls[name] = []
+                layer.register_forward_hook(_noting(calls))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operation of torch."""
+        self.count((args, kwargs))
+        if func is torch.ops.aten.batch_norm.default:  # slow without values
+            result = torch.empty_like(args[0])
+        else:
+            result = func(*args, **(kwargs or {}))
+        self._tensors.append(result)
+        return result
+
+    def count(self, used: Any) -> None:
+        """Count a use of every tensor in nested containers."""
+        tensors = [leaf for leaf in tree_leaves(used) if isinstance(leaf, Tensor)]
+        self._n_uses.update(map(id, tensors))
+        self._tensors += tensors
+
+    def changes(self) -> list[_Change]:
+        """Return what may be changed."""
+        once = {
+            name: calls[0] for name, calls in self._calls.items() if len(calls) == 1
+        }
+        norms = {
+            id(call.given): name
+            for name, call in once.items()
+            if _is_fixed_norm(call.layer) and self._is_read_once(*call.tensors)
+        }
+        changes = []
+        for name, call in once.items():
+            if type(call.layer) in _N_DIMS and self._is_read_once(*call.tensors):
+                change = _Change(name, input_shape=_shape_to_pack_for(call))
+                if self._is_read_once(call.result) and _has_channels_second(call):
+                    change.norm = norms.get(id(call.result))
+                changes.append(change)
+        return changes
+
+    def _is_read_once(self, *tensors: Tensor) -> bool:
+        """Say whether a single operation sees each tensor."""
+        return all(self._n_uses[id(tensor)] == 1 for tensor in tensors)
+
+
+def _noting(calls: list[_Call]) -> Any:
+    """Return a hook that notes the calls of a layer."""
+
+    def note(layer: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+        given = args[0] if len(args) == 1 else torch.empty(())
+        calls.append(_Call(layer, given, result))
+
+    return note
+
+
+def _is_fixed_norm(layer: Any) -> bool:
+    """Say whether a layer is batch normalisation by statistics of the training."""
+    is_norm = type(layer) in _NORMS
+    return is_norm and not layer.training and layer.running_mean is not None
+
+
+def _has_channels_second(call: _Call) -> bool:
+    """Say whether the result has the channels where batch normalisation has them."""
+    return call.result.ndim == _N_DIMS[type(call.layer)]
+
+
+def _shape_to_pack_for(call: _Call) -> tuple[int, ...] | None:
+    """Return the input's shape if the layer is a convolution that oneDNN can pack."""
+    layer = call.layer
+    is_common = (
+        type(layer) is nn.Conv2d
+        and layer.padding_mode == "zeros"
+        and not isinstance(layer.padding, str)
+        and call.given.ndim == 4
+        and call.given.dtype == layer.weight.dtype == torch.float32
+    )
+    return tuple(call.given.shape) if is_common else None
+
+
+def _apply(change: _Change, network: nn.Module, can_pack: bool) -> None:
+    """Fold batch normalisation into a layer, and pack its weights."""
+    layer: Any = network.get_submodule(change.layer)
+    weight, bias = layer.weight, layer.bias
+    if change.norm is not None:
+        norm: Any = network.get_submodule(change.norm)
+        statistics = norm.running_mean, norm.running_var, norm.eps
+        weight, bias = fuse_conv_bn_weights(
+            weight, bias, *statistics, norm.weight, norm.bias
+        )
+        norm.forward = nn.Identity().forward
+    if can_pack and change.input_shape is not None:
+        layer.forward = _packed(layer, weight, bias, change.input_shape)
+    else:
+        layer.weight, layer.bias = weight, bias
+
+
+def _packed(
+    layer: nn.Conv2d, weight: Tensor, bias: Tensor | None, input_shape: tuple[int, ...]
+) -> Callable[[Tensor], Tensor]:
+    """Return a convolution whose weights are laid out for oneDNN and such an input.
+
+    It would lay them out in each forward otherwise. With another input it still does.
+    """
+    settings = (layer.padding, layer.stride, layer.dilation, layer.groups)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    weight = torch.ops.mkldnn._reorder_convolution_weight(
+        weight, *settings, input_shape
+    )
+
+    def convolve(images: Tensor) -> Tensor:
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            images.float(), weight, bias, *settings, "none", [], ""
+        )
+        return result
+
+    return convolve

@@ -1,0 +1,116 @@
+"""The fit of `SimCLRTransformer`: from its parameters to trained networks."""
+
+import copy
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from sksimclr._checkpoint import CheckpointFolder
+from sksimclr._device import resolve_bfloat16, resolve_device
+from sksimclr._encoders import embedding_dim, make_encoder, make_projection_head
+from sksimclr._estimators import check_loss, loop_seeds, warn_of_collapse
+from sksimclr._fingerprint import fit_fingerprint
+from sksimclr._random import spawn_seeds, torch_seeded
+from sksimclr._training import ViewPlan, train
+from sksimclr._weights import find_weights, load_weights
+
+
+def begin(simclr, images, *, goes_on):
+    """Return the networks to start from, and the seeds of what comes next.
+
+    Parameters
+    ----------
+    simclr : SimCLRTransformer
+        Gains `history_`, empty, and `_n_features_out`, unless it goes on.
+    images : Images
+    goes_on : bool
+        Whether to start from copies of its fitted networks.
+
+    Returns
+    -------
+    networks : (nn.Module, nn.Module)
+        Encoder and projection head.
+    seeds : (int, int, int)
+        Of the order of the images, the views, and random layers.
+    """
+    seed = check_random_state(simclr.random_state).randint(np.iinfo(np.int32).max)
+    if goes_on:
+        networks = copy.deepcopy((simclr.encoder_, simclr.projector_))
+        return networks, spawn_seeds((seed, simclr.n_iter_), 3)
+    path = None if simclr.weights is None else find_weights(simclr.weights)
+    weight_seed, *seeds = spawn_seeds(seed, 4)
+    shape = {"n_channels": images.n_channels, "image_size": int(simclr.image_size)}
+    with torch_seeded(weight_seed):
+        encoder = make_encoder(simclr.encoder, stem=simclr.stem, **shape)
+        n_features = embedding_dim(encoder, **shape)
+        projector = make_projection_head(n_features, int(simclr.projection_dim))
+    if path is not None:
+        load_weights(path, encoder, projector, n_channels=images.n_channels)
+    simclr._n_features_out = n_features
+    simclr.history_ = []
+    return (encoder, projector), seeds
+
+
+def checkpoint_folder(simclr, images, networks, *, goes_on):
+    """Return where the run is saved, or None; `networks` are those it starts from."""
+    if simclr.checkpoint_dir is None:
+        return None
+    start = None
+    if goes_on or simclr.weights is not None:
+        start = [
+            values.numpy() for net in networks for values in net.state_dict().values()
+        ]
+    return CheckpointFolder(
+        simclr.checkpoint_dir,
+        fit_fingerprint(simclr, images, start),
+        every=int(simclr.checkpoint_every),
+    )
+
+
+def pretrain(simclr, images, networks, plan, seeds, **run):
+    """Train the networks and keep the result in the fitted attributes.
+
+    Parameters
+    ----------
+    simclr : SimCLRTransformer
+    images : Images
+    networks, seeds : as :func:`begin` returned them
+    plan : LoopPlan
+    **run : callbacks, checkpoints and state of :func:`sksimclr._training.train`
+
+    Returns
+    -------
+    dict or None
+        State of the run, from which another one can go on.
+    """
+    encoder, projector = networks
+    order_seed, view_seed, layer_seed = seeds
+    device = resolve_device(simclr.device)
+    views = ViewPlan(
+        temperature=float(simclr.temperature),
+        augmentations=tuple(simclr.augmentations),
+        image_size=int(simclr.image_size),
+        bfloat16=resolve_bfloat16(simclr.precision, device),
+        compile=bool(simclr.compile),
+    )
+    history, state = train(
+        encoder,
+        projector,
+        images,
+        views,
+        plan,
+        device=device,
+        seeds=loop_seeds(simclr.encoder, order_seed, layer_seed),
+        view_seed=view_seed,
+        **run,
+    )
+    check_loss(history, plan)
+    warn_of_collapse(history, len(images), plan.batch_size)
+    n_before = len(simclr.history_)
+    rows = [row | {"epoch": row["epoch"] + n_before} for row in history]
+    simclr.history_ = [*simclr.history_, *rows]
+    simclr.encoder_ = encoder.cpu().eval()
+    simclr.projector_ = projector.cpu().eval()
+    simclr.n_iter_ = len(simclr.history_)
+    simclr.image_size_ = views.image_size
+    return state

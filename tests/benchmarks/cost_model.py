@@ -1,0 +1,85 @@
+"""What a step and an embedding should cost on a GPU, by counting. Nothing is measured.
+
+Run as ``python tests/benchmarks/cost_model.py``. Operations are counted by torch's
+FlopCounterMode; bytes are those that each layer must read and write when layers are not
+fused: convolutions 6 times the size of their output in a step (forward: input and
+output; backward: two gradients, input, and the gradient again for the weights), batch
+normalisation 8 times, ReLU 5, pooling 4, and additions 6. The time is their sum, at a
+part of the peak of an H100 SXM that networks of this kind are known to reach:
+operations at 50 % of 989 TFLOP/s (bfloat16, dense), bytes at 80 % of 3.35 TB/s.
+"""
+
+import argparse
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from sksimclr._encoders import make_encoder
+
+PEAK_FLOPS, PEAK_BYTES = 0.5 * 989e12, 0.8 * 3.35e12  # per second
+PASSES = {nn.Conv2d: 6, nn.BatchNorm2d: 8, nn.ReLU: 5, nn.MaxPool2d: 4}
+FORWARD_PASSES = {nn.Conv2d: 2, nn.ReLU: 2, nn.MaxPool2d: 2}  # batch norm is folded
+ADDITIONS = 6  # of the eight residual blocks, each as large as the block's output
+N_KERNELS = 700  # launched in a step: forward, backward, views, fused Adam
+SECONDS_PER_LAUNCH = 5e-6
+
+
+def count(name, size):
+    """Return operations and values of a forward pass, and operations with backward.
+
+    Values are a list of (type of layer, number of values in its output).
+    """
+    encoder = make_encoder(name, n_channels=1, image_size=size, stem="imagenet")
+    values = []
+    for module in encoder.modules():
+        if type(module) in PASSES:
+            module.register_forward_hook(
+                lambda layer, _, out: values.append((type(layer), out.numel()))
+            )
+        elif type(module).__name__ in ("BasicBlock", "Bottleneck"):
+            module.register_forward_hook(
+                lambda layer, _, out: values.append(("add", out.numel()))
+            )
+    image = torch.zeros(1, 1, size, size)
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        encoder.eval()(image)
+    seen = list(values)
+    with FlopCounterMode(display=False) as step:
+        encoder(image).sum().backward()
+    return forward.get_total_flops(), step.get_total_flops(), seen
+
+
+def main():
+    """Print a row for each encoder and image size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch-size", type=int, default=128)
+    options = parser.parse_args()
+    n_views = 2 * options.batch_size
+    print(f"H100 SXM, bfloat16 training, float32 embedding, N = {options.batch_size}")
+    print(
+        "encoder    px  GFLOP/view  MB/view  step: ms for operations, bytes, launches"
+        "  images/s  embedding, images/s"
+    )
+    for name in ("resnet18", "resnet50"):
+        for size in (64, 128, 224):
+            forward, both, values = count(name, size)
+            passes = {**PASSES, "add": ADDITIONS}
+            n_bytes = 2 * sum(passes[kind] * n for kind, n in values)
+            operations = n_views * both / PEAK_FLOPS
+            memory = n_views * n_bytes / PEAK_BYTES
+            launches = N_KERNELS * SECONDS_PER_LAUNCH
+            step = max(operations + memory, launches)
+            # float32 on tensor cores (TF32) has half the rate of bfloat16
+            passes = {**FORWARD_PASSES, nn.BatchNorm2d: 0, "add": 3}
+            n_bytes_forward = 4 * sum(passes[kind] * n for kind, n in values)
+            embedding = 2 * forward / PEAK_FLOPS + n_bytes_forward / PEAK_BYTES
+            print(
+                f"{name:9} {size:4} {both / 1e9:11.2f} {n_bytes / 1e6:8.1f} "
+                f"{1e3 * operations:24.2f} {1e3 * memory:6.2f} {1e3 * launches:9.2f} "
+                f"{options.batch_size / step:9.0f} {1 / embedding:20.0f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
