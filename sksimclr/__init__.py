@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         metrics,
         model_selection,
         plotting,
+        recipes,
     )
     from sksimclr._preprocessing import AuroraPreprocessor
     from sksimclr._simclr import SimCLRTransformer
@@ -36,6 +37,7 @@ _MODULES = (
     "metrics",
     "model_selection",
     "plotting",
+    "recipes",
 )
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "metrics",
     "model_selection",
     "plotting",
+    "recipes",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -103,7 +104,9 @@ class Batches:
     ):
         self._dataset = dataset
         self.processes = processes
-        self._sizes = batch_sizes(len(dataset), batch_size * processes.n_processes)
+        sizes = batch_sizes(len(dataset), batch_size * processes.n_processes)
+        self._size, self._drops_last = sizes[0], sum(sizes) < len(dataset)
+        self._n_batches = sum(size >= processes.n_processes for size in sizes)
         self._device = device
         self._targets = dataset.targets.to(device)
         self._resident = _upload(dataset.images, device, _free_memory(device))
@@ -113,7 +116,7 @@ class Batches:
         self.n_skipped = 0
 
     def __len__(self) -> int:
-        return len(self._sizes)
+        return self._n_batches
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         rows = self._rows_of_epoch()[self.n_skipped :]
@@ -124,13 +127,13 @@ class Batches:
     def _rows_of_epoch(self) -> list[Tensor]:
         """Return the numbers of the images of each batch."""
         if not self._is_shuffled:
-            return list(torch.split(self._dataset.rows, self._sizes[0]))
+            return list(torch.split(self._dataset.rows, self._size))
         self.order_state = self.generator.get_state()
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)
         sampler = BatchSampler(
             RandomSampler(self._dataset, generator=self.generator),
-            self._sizes[0],
-            drop_last=sum(self._sizes) < len(self._dataset),
+            self._size,
+            drop_last=self._drops_last,
         )
         parts = (self._part(numbers) for numbers in sampler)
         return [self._dataset.rows[part] for part in parts if part]
@@ -148,11 +151,13 @@ class Batches:
                 numbers = numbers.to(self._device, non_blocking=True)
                 yield self._resident[numbers]
             return
-        for batch in read_ahead(self._dataset.images, [row.tolist() for row in rows]):
-            images = torch.from_numpy(batch)
-            if self._device.type == "cuda":
-                images = images.pin_memory()
-            yield images.to(self._device, non_blocking=True)
+        batches = read_ahead(self._dataset.images, [row.tolist() for row in rows])
+        with closing(batches):
+            for batch in batches:
+                images = torch.from_numpy(batch)
+                if self._device.type == "cuda":
+                    images = images.pin_memory()
+                yield images.to(self._device, non_blocking=True)
 
 
 def _free_memory(device: torch.device) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import pickle
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -21,6 +24,7 @@ from sksimclr._state import State, capture, restore_open_epoch
 _MAGIC = b"sksimclr checkpoint 1\n"
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _N_KEPT = 2  # the newest, and the one before it in case that is damaged
+_NAMES = "[0-9]" * 6 + "-" + "[0-9]" * 8 + ".ckpt"  # other files are not ours
 
 Fingerprint = Mapping[str, str]
 
@@ -45,34 +49,37 @@ class CheckpointFolder:
         self.path = Path(path)
         self.every = every
         self._fingerprint = dict(fingerprint)
+        self._damaged: set[Path] = set()
 
-    def read(self) -> State | None:
+    def read(self, max_epochs: int) -> State | None:
         """Return the newest state that can be read, or None if there is none at all.
 
         Raises
         ------
         ValueError
-            The checkpoints are of another run, or all of them are damaged.
+            The checkpoints are of another run or of more than `max_epochs`, or all of
+            them are damaged.
         OSError
-            The folder cannot be made or read.
+            The folder cannot be made, read or written to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        for leftover in self.path.glob("*.tmp"):  # of a run that was killed
-            leftover.unlink(missing_ok=True)
+        self._make()
         files = self._files()
         for file in files:
             try:
                 content = _read_file(file)
-            except (OSError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
                 warnings.warn(
                     f"The checkpoint {str(file)!r} cannot be read ({error}); trying "
                     "the one before it.",
                     RuntimeWarning,
                     stacklevel=2,
                 )
+                self._damaged.add(file)
                 continue
             self._check_fingerprint(content["fingerprint"])
             state: State = content["state"]
+            self._check_length(state, max_epochs)
+            _delete(self._outdated())  # of a run that was killed before it did
             return state
         if files:
             raise ValueError(
@@ -99,8 +106,8 @@ class CheckpointFolder:
         file = self.path / f"{n_epochs:06d}-{n_batches:08d}.ckpt"
         try:
             _write_file(file, {"fingerprint": self._fingerprint, "state": state})
-            for old in self._files()[_N_KEPT:]:
-                old.unlink()
+            self._damaged.discard(file)
+            _delete([*self._outdated(), *self._damaged])
         except (OSError, RuntimeError) as error:
             warnings.warn(
                 f"No checkpoint was written to {str(self.path)!r}: {error}. Training "
@@ -111,7 +118,25 @@ class CheckpointFolder:
 
     def _files(self) -> list[Path]:
         """Return the checkpoints, the newest first."""
-        return sorted(self.path.glob("*.ckpt"), reverse=True)
+        return sorted(self.path.glob(_NAMES), reverse=True)
+
+    def _outdated(self) -> list[Path]:
+        """Return the checkpoints that newer ones have replaced."""
+        good = [file for file in self._files() if file not in self._damaged]
+        return good[_N_KEPT:]
+
+    def _make(self) -> None:
+        """Make the folder; raise an OSError that names it if it cannot be used."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            _temporary(self.path / f"{0:06d}-{0:08d}.ckpt").touch()
+        except OSError as error:
+            raise type(error)(
+                error.errno,
+                f"checkpoint_dir={str(self.path)!r} is no folder that can be made and "
+                f"written to: {error.strerror}",
+            ) from error
+        _delete(self.path.glob(f"{_NAMES}.*.tmp"))  # of a run that was killed
 
     def _check_fingerprint(self, found: Fingerprint) -> None:
         """Raise a ValueError that names what differs."""
@@ -126,6 +151,16 @@ class CheckpointFolder:
                 f"checkpoint_dir={str(self.path)!r} holds another run: "
                 f"{'; '.join(differences)}. Use another folder, or the parameters and "
                 "data of that run to go on with it."
+            )
+
+    def _check_length(self, state: State, max_epochs: int) -> None:
+        """Raise a ValueError if more epochs were begun than are asked for."""
+        n_epochs = len(state["history"]) + (state["open_epoch"] is not None)
+        if n_epochs > max_epochs:
+            raise ValueError(
+                f"checkpoint_dir={str(self.path)!r} holds a run that is in epoch "
+                f"{n_epochs}, beyond max_epochs={max_epochs}. Use another folder, or "
+                "more epochs."
             )
 
 
@@ -150,7 +185,7 @@ class Saver(Callback):
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Go on within an epoch that was saved."""
         if self._state is not None:
-            restore_open_epoch(net, self._state)
+            restore_open_epoch(net, self._batches, self._state)
             self._state = None
 
     def on_batch_end(
@@ -206,12 +241,12 @@ class _HashingFile(io.RawIOBase):
 
 def _write_file(path: Path, content: Any) -> None:
     """Write a file that is either complete or not there at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with open(temporary, "wb") as file:
             hashing = _HashingFile(file)
             file.write(_MAGIC)
-            torch.save(content, cast(IO[bytes], hashing))
+            _save(content, hashing)
             file.write(hashing.sha256.digest())
             file.flush()
             os.fsync(file.fileno())
@@ -221,13 +256,42 @@ def _write_file(path: Path, content: Any) -> None:
     _sync_folder(path.parent)
 
 
+def _delete(files: Iterable[Path]) -> None:
+    """Delete files, as far as that is possible."""
+    for file in files:
+        with suppress(OSError):
+            file.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    """Return the name that a file has until it is complete."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
+def _save(content: Any, file: _HashingFile) -> None:
+    """Let torch write, and raise what was raised while it did.
+
+    After an error, or Ctrl-C, torch still closes its archive; that fails with a
+    RuntimeError, which hides the error.
+    """
+    outside = sys.exception()
+    try:
+        torch.save(content, cast(IO[bytes], file))
+    except RuntimeError as error:
+        hidden = error.__context__
+        if hidden is None or hidden is outside:
+            raise
+        raise hidden from None
+
+
 def _sync_folder(path: Path) -> None:
     """Make a new name in a folder outlast a power cut, where systems can."""
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with suppress(OSError):  # some network file systems cannot
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -14,9 +14,9 @@ def resolve_device(device: str) -> torch.device:
     Parameters
     ----------
     device : str
-        "auto" is the first of CUDA, MPS and CPU that there is, and of several GPUs the
-        one that torchrun gave this process; otherwise a name that ``torch.device``
-        knows.
+        "auto" is the first of CUDA, MPS and CPU that there is; otherwise a name that
+        ``torch.device`` knows. Without a number, CUDA is the GPU that torchrun gave
+        this process.
 
     Raises
     ------
@@ -26,13 +26,9 @@ def resolve_device(device: str) -> torch.device:
     available = ["cuda"] * torch.cuda.is_available()
     available += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
     if device == "auto":
-        is_shared = (
-            available[0] == "cuda" and torch.distributed.is_torchelastic_launched()
-        )
-        number = f":{os.environ['LOCAL_RANK']}" if is_shared else ""
-        return torch.device(available[0] + number)
+        return torch.device(available[0] + _own_number(available[0]))
     try:
-        resolved = torch.device(device)
+        resolved = torch.device(device + _own_number(device))
     except RuntimeError as error:
         raise ValueError(
             f"device must be 'auto' or one of {available} on this machine, got "
@@ -45,6 +41,15 @@ def resolve_device(device: str) -> torch.device:
             "Use device='auto'."
         )
     return resolved
+
+
+def _own_number(device: str) -> str:
+    """Return ":k" if the device is "cuda" and torchrun runs a process for each GPU."""
+    distributed = torch.distributed
+    if device != "cuda" or not distributed.is_available():
+        return ""
+    is_shared = distributed.is_torchelastic_launched()
+    return f":{os.environ['LOCAL_RANK']}" if is_shared else ""
 
 
 def resolve_bfloat16(precision: str, device: torch.device) -> bool:

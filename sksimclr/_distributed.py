@@ -134,15 +134,16 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         axes = [0, *range(2, input.ndim)]
         shape = [1, -1] + [1] * (input.ndim - 2)
         n = self.processes.n_processes
-        mean = sum_over(input.mean(axes), self.processes) / n
-        centred = input - mean.view(shape)
+        values = input.to(torch.promote_types(input.dtype, torch.float32))
+        mean = sum_over(values.mean(axes), self.processes) / n
+        centred = values - mean.view(shape)
         variance = sum_over(centred.square().mean(axes), self.processes) / n
         if self.track_running_stats:
             self._update(mean.detach(), variance.detach(), n * input.numel())
         out = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        return out
+        return out.to(input.dtype)
 
     def _update(self, mean: Tensor, variance: Tensor, n_values: int) -> None:
         """Move the running mean and variance towards those of a batch."""

@@ -1,6 +1,7 @@
 """What all estimators around a network have in common."""
 
 import copy
+import sys
 import warnings
 from numbers import Integral, Real
 
@@ -150,8 +151,20 @@ def warn_of_collapse(history, n_images, batch_size):
             f"The encoder may have collapsed: {'; and '.join(found)}. Train longer, "
             "change lr, or check images and augmentations.",
             ConvergenceWarning,
-            stacklevel=6,
+            stacklevel=_level_of_caller(),
         )
+
+
+def _level_of_caller():
+    """Return the `stacklevel` of the line that called, maybe by way of scikit-learn."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and _package_of(frame) in ("sksimclr", "sklearn", "joblib"):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _package_of(frame):
+    return frame.f_globals.get("__name__", "").partition(".")[0]
 
 
 def run_network(estimator, network, X, *, n_features, batch_size=None):

@@ -2,6 +2,8 @@
 
 import functools
 import hashlib
+import os
+import re
 
 import numpy as np
 
@@ -50,17 +52,26 @@ def fit_fingerprint(estimator, images, start=None):
 
 
 def _describe(value):
-    """Return a text that is the same in every process."""
+    """Return a text that is the same in every process, which addresses are not."""
     if isinstance(value, np.random.RandomState):
         _, key, position, *rest = value.get_state()
         return f"RandomState({_hash([key])}, {position}, {rest})"
     if isinstance(value, functools.partial):
-        return f"partial({_describe(value.func)}, {value.args}, {value.keywords})"
+        arguments = (value.func, value.args, value.keywords)
+        return f"partial({', '.join(map(_describe, arguments))})"
+    if isinstance(value, (list, tuple)):
+        return f"({', '.join(map(_describe, value))})"
+    if isinstance(value, dict):
+        items = [f"{_describe(key)}: {_describe(value[key])}" for key in value]
+        return f"{{{', '.join(items)}}}"
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
+    if type(value).__repr__ is object.__repr__:
+        return f"{_describe(type(value))}({_describe(getattr(value, '__dict__', {}))})"
     if isinstance(value, np.generic):
         value = value.item()
-    return repr(tuple(value) if isinstance(value, list) else value)
+    text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    return re.sub(" at 0x[0-9a-fA-F]+", "", text)
 
 
 def _blocks(images):

@@ -113,9 +113,12 @@ def _find_changes(network: nn.Module, shape: tuple[int, ...]) -> list[_Change]:
     if any(m._forward_hooks or m._forward_pre_hooks for m in network.modules()):
         return []
     try:
-        network = _copy(network).to("meta")
-        with _Trace(network) as trace, torch.inference_mode():
-            trace.count(network(torch.empty(shape, device="meta")))
+        empty = _copy(network)
+        if not set(network.modules()).isdisjoint(empty.modules()):
+            return []  # some refuse to be copied
+        empty = empty.to("meta")
+        with _Trace(empty) as trace, torch.inference_mode():
+            trace.count(empty(torch.empty(shape, device="meta")))
             changes: list[_Change] = trace.changes()
     except Exception:  # anything may go wrong in a stranger's code without values
         return []

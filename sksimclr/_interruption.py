@@ -19,8 +19,9 @@ class Interruption:
 
     Whoever is in the context looks at `pending` from time to time, saves its work, and
     raises :class:`Interrupted`; :meth:`deliver` then does what the signal was for. A
-    second signal is obeyed at once. Outside the main thread, where Python allows no
-    handlers, signals are not noted.
+    second signal is obeyed at once, and one that nobody looked at is obeyed at the end.
+    Signals that are ignored stay so, and those with a handler that is not Python's are
+    left to it. Outside the main thread, where Python allows no handlers, none is noted.
 
     Attributes
     ----------
@@ -35,7 +36,9 @@ class Interruption:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                self._handlers[number] = signal.signal(number, self._note)
+                # None stands for a handler that was not set from Python
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._handlers[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -44,7 +47,11 @@ class Interruption:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        is_only_one = bool(self._handlers)  # a second signal puts them back
         self._put_back()
+        is_error = kind is not None and issubclass(kind, Exception)
+        if self.pending and (kind is None or (is_error and is_only_one)):
+            signal.raise_signal(self.pending)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
@@ -56,12 +63,12 @@ class Interruption:
     def _put_back(self) -> None:
         """Give the signals back the handlers they had."""
         for number, handler in self._handlers.items():
-            # None stands for a handler that was not set from Python
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            signal.signal(number, handler)
         self._handlers = {}
 
     def deliver(self) -> None:
         """Do what the pending signal would have done: KeyboardInterrupt for Ctrl-C."""
         self._put_back()
-        signal.raise_signal(self.pending)
-        raise KeyboardInterrupt(f"training was stopped by signal {self.pending}")
+        number, self.pending = self.pending, 0
+        signal.raise_signal(number)
+        raise KeyboardInterrupt(f"training was stopped by signal {number}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler, ProgressBar
@@ -124,10 +125,12 @@ def run_loop(
     interruption = Interruption()
     layers_draw = seeds.layers is not None
     if checkpoints is not None:
-        saved = checkpoints.read() if processes.rank == 0 else None
-        state = same_everywhere(saved, processes) or state
+        saved = checkpoints.read(plan.max_epochs) if processes.rank == 0 else None
+        saved = same_everywhere(saved, processes)
+        _check_processes(saved, processes)
+        state = saved or state
     callbacks = [
-        *_callbacks(plan, batches, own_callbacks),
+        *_callbacks(plan, batches, own_callbacks, device),
         Saver(checkpoints, state, batches, interruption, layers_draw=layers_draw),
     ]
     net = _make_net(
@@ -150,7 +153,18 @@ def run_loop(
         net.notify("on_train_end", X=dataset, y=None)
         state = capture(net, batches, layers_draw=layers_draw)
     model.zero_grad()  # gradients would be as large as the model
-    return [_history_row(row) for row in net.history], state
+    return [history_row(row) for row in net.history], state
+
+
+def _check_processes(saved: State | None, processes: Processes) -> None:
+    """Raise a ValueError if a run was saved by more or fewer processes."""
+    n_processes = processes.n_processes if saved is None else len(saved["views"])
+    if n_processes != processes.n_processes:
+        raise ValueError(
+            f"checkpoint_dir holds a run of {n_processes} process(es), and there are "
+            f"{processes.n_processes}: their batches would differ. Go on with as many, "
+            "or use another folder."
+        )
 
 
 class _Net(NeuralNet):
@@ -179,6 +193,10 @@ class _Net(NeuralNet):
             return Batches(dataset, batch_size=self.batch_size, device=self.device)
         return super().get_iterator(dataset, training=training)
 
+    def on_batch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Begin a row of the history."""
+        self.history[-1]["batches"].append(_BatchRow())
+
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **kwargs: Any
     ) -> None:
@@ -197,13 +215,26 @@ class _Net(NeuralNet):
         self.history.record(f"{prefix}_batch_count", len(rows))
 
 
+class _BatchRow(dict[str, Any]):
+    """What is known of a batch; a number on a device is waited for when it is read."""
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        if isinstance(value, Tensor) and value.ndim == 0:
+            value = self[name] = value.item()
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value, or the default."""
+        return self[name] if name in self else default
+
+
 def _fetch(rows: list[dict[str, Any]], name: str) -> list[float]:
     """Return a column of numbers, waiting once for those that are on a device."""
-    tensors = [row[name] for row in rows if isinstance(row[name], Tensor)]
+    values = [dict.__getitem__(row, name) for row in rows]
+    tensors = [value for value in values if isinstance(value, Tensor)]
     fetched = iter(torch.stack(tensors).tolist() if tensors else [])
-    return [
-        next(fetched) if isinstance(row[name], Tensor) else row[name] for row in rows
-    ]
+    return [next(fetched) if isinstance(value, Tensor) else value for value in values]
 
 
 class _EarlyStop(Exception):
@@ -244,7 +275,10 @@ def _make_net(
 
 
 def _callbacks(
-    plan: LoopPlan, batches: Batches, own_callbacks: Sequence[Callback]
+    plan: LoopPlan,
+    batches: Batches,
+    own_callbacks: Sequence[Callback],
+    device: torch.device,
 ) -> list[Any]:
     """Return ours, then the caller's."""
     n_batches = len(batches)
@@ -255,7 +289,9 @@ def _callbacks(
         scheduler = LRScheduler(LambdaLR, lr_lambda=schedule, step_every="batch")
         callbacks.append(("lr_schedule", scheduler))
     if plan.verbose:
-        callbacks.append(("progress_bar", ProgressBar(batches_per_epoch=n_batches)))
+        shown = ["train_loss"] if device.type == "cpu" else [""]  # others would wait
+        bar = ProgressBar(batches_per_epoch=n_batches, postfix_keys=shown)
+        callbacks.append(("progress_bar", bar))
     return callbacks + list(plan.callbacks)
 
 
@@ -301,10 +337,12 @@ _FIRST = ("epoch", "loss", "valid_loss", "alignment", "uniformity", "effective_r
 _NEXT = ("lr", "seconds", "images_per_second")
 
 
-def _history_row(row: dict[str, Any]) -> dict[str, Any]:
+def history_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of `history_` from an epoch of skorch's history."""
     kept = {
-        _RENAMED.get(name, name): value
+        _RENAMED.get(name, name): value.item()
+        if isinstance(value, np.generic)
+        else value
         for name, value in row.items()
         if name not in _OF_SKORCH and not name.endswith("_best")
     }

@@ -4,6 +4,9 @@ import copy
 
 from skorch.callbacks import Callback
 
+from sksimclr._loop import history_row
+from sksimclr._pretraining import fitted_attributes
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
@@ -65,11 +68,9 @@ class _EpochTasks(Callback):
         """End the task; KeyboardInterrupt is how skorch's callbacks stop training."""
 
         def attributes():
-            networks = {
-                f"{name}_": copy.deepcopy(getattr(net.module_, name)).cpu().eval()
-                for name in ("encoder", "projector")
-            }
-            return networks | {"image_size_": int(self._estimator.image_size)}
+            networks = copy.deepcopy((net.module_.encoder, net.module_.projector))
+            history = [history_row(row) for row in net.history]
+            return fitted_attributes(self._estimator, *networks, history)
 
         if self._task.call_on_fit_task_end(
             estimator=self._estimator,

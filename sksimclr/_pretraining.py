@@ -1,6 +1,7 @@
 """The fit of `SimCLRTransformer`: from its parameters to trained networks."""
 
 import copy
+import dataclasses
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -8,11 +9,19 @@ from sklearn.utils import check_random_state
 from sksimclr._checkpoint import CheckpointFolder
 from sksimclr._device import resolve_bfloat16, resolve_device
 from sksimclr._encoders import embedding_dim, make_encoder, make_projection_head
-from sksimclr._estimators import check_loss, loop_seeds, warn_of_collapse
+from sksimclr._estimators import (
+    check_loss,
+    loop_plan,
+    loop_seeds,
+    warn_of_collapse,
+)
 from sksimclr._fingerprint import fit_fingerprint
 from sksimclr._random import spawn_seeds, torch_seeded
+from sksimclr._state import to_cpu
 from sksimclr._training import ViewPlan, train
 from sksimclr._weights import find_weights, load_weights
+
+_IN_OPTIMIZER = ("lr", "weight_decay")  # parameters that its state holds as well
 
 
 def begin(simclr, images, *, goes_on):
@@ -106,11 +115,49 @@ def pretrain(simclr, images, networks, plan, seeds, **run):
     )
     check_loss(history, plan)
     warn_of_collapse(history, len(images), plan.batch_size)
+    vars(simclr).update(fitted_attributes(simclr, encoder, projector, history))
+    return state
+
+
+def fitted_attributes(simclr, encoder, projector, history):
+    """Return the attributes that `simclr` gains by these networks and epochs.
+
+    The networks go to the CPU and to evaluation mode.
+    """
     n_before = len(simclr.history_)
     rows = [row | {"epoch": row["epoch"] + n_before} for row in history]
-    simclr.history_ = [*simclr.history_, *rows]
-    simclr.encoder_ = encoder.cpu().eval()
-    simclr.projector_ = projector.cpu().eval()
-    simclr.n_iter_ = len(simclr.history_)
-    simclr.image_size_ = views.image_size
+    return {
+        "encoder_": encoder.cpu().eval(),
+        "projector_": projector.cpu().eval(),
+        "history_": [*simclr.history_, *rows],
+        "n_iter_": n_before + len(rows),
+        "image_size_": int(simclr.image_size),
+    }
+
+
+def pretrain_once(simclr, images, networks, seeds):
+    """Train for one epoch, from the state that the `partial_fit` before kept, if any.
+
+    Arguments as those of :func:`pretrain`.
+    """
+    plan = dataclasses.replace(loop_plan(simclr), max_epochs=1, lr_schedule=None)
+    state = _kept_state(simclr, plan)
+    state = pretrain(simclr, images, networks, plan, seeds, state=state)
+    del state["model"]  # encoder_ and projector_ have it
+    settings = {name: getattr(plan, name) for name in ("optimizer", *_IN_OPTIMIZER)}
+    simclr._state = to_cpu(state | {"history": [], "settings": settings})
+
+
+def _kept_state(simclr, plan):
+    """Return a copy of the state with the parameters there are now.
+
+    None if there is none, or another optimizer since.
+    """
+    state = copy.deepcopy(getattr(simclr, "_state", None))
+    if state is None or state["settings"]["optimizer"] != plan.optimizer:
+        return None
+    for name in _IN_OPTIMIZER:
+        if state["settings"][name] != getattr(plan, name):
+            for group in state["optimizer"]["param_groups"]:
+                group[name] = getattr(plan, name)
     return state

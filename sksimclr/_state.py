@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, OrderedDict
 from typing import Any
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from torch import Tensor
+from torch import Tensor, nn
 
 from sksimclr._batches import Batches
 from sksimclr._distributed import of_all
@@ -17,6 +18,9 @@ State = dict[str, Any]
 
 _OF_THIS_PROCESS = {"epoch_timer", "print_log", "progress_bar"}  # callbacks
 _STATE_DICT = "state_dict"
+# exactly these: a subclass would need its code, which checkpoints do not run
+_LEAVES = (type(None), bool, int, float, str, Tensor, nn.Parameter)
+_MAPPINGS = (dict, OrderedDict, Counter)
 
 
 def capture(net: NeuralNet, batches: Batches, *, layers_draw: bool) -> State:
@@ -50,7 +54,7 @@ def capture(net: NeuralNet, batches: Batches, *, layers_draw: bool) -> State:
         "layers": of_all(layers, batches.processes),
         "callbacks": _callback_states(net),
         "history": [_plain_items(row | {"batches": []}) for row in rows],
-        "open_epoch": None if open_row is None else _plain_items(open_row),
+        "open_epoch": None if open_row is None else _plain_open_row(open_row),
         "open_seconds": time.time() - _timer(net).epoch_start_time_ if is_open else 0.0,
     }
 
@@ -61,31 +65,43 @@ def restore(net: NeuralNet, batches: Batches, state: State) -> None:
     A state without "model" leaves the weights alone. What belongs to an open epoch
     waits for :func:`restore_open_epoch`.
     """
-    if "model" in state:
-        net.module_.load_state_dict(state["model"])
     net.history.extend(dict(row) for row in state["history"])
     batches.generator.set_state(state["order"])
-    rank = batches.processes.rank
-    net.module_.generator.set_state(state["views"][rank])
-    if state["layers"][rank] is not None:
-        cpu, devices = state["layers"][rank]
-        torch.set_rng_state(cpu)
-        if len(devices) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(devices)
-    _restore_callbacks(net, state["callbacks"])
-    # after the schedulers, which set the learning rate when they are made
-    net.optimizer_.load_state_dict(state["optimizer"])
+    _restore_values(net, batches, state)
     if state["open_epoch"] is not None:
         batches.n_skipped = len(state["open_epoch"]["batches"])
 
 
-def restore_open_epoch(net: NeuralNet, state: State) -> None:
+def restore_open_epoch(net: NeuralNet, batches: Batches, state: State) -> None:
     """Bring an epoch that has just begun to where it was left."""
     if state["open_epoch"] is None:
         return
     net.history[-1].update(state["open_epoch"])
-    _restore_callbacks(net, state["callbacks"])
+    _restore_values(net, batches, state)  # callbacks have seen the epoch begin again
     _timer(net).epoch_start_time_ -= state["open_seconds"]
+
+
+def _restore_values(net: NeuralNet, batches: Batches, state: State) -> None:
+    """Bring weights, optimizer, callbacks and generators to `state`."""
+    if "model" in state:
+        net.module_.load_state_dict(state["model"])
+    processes = batches.processes
+    if len(state["views"]) == processes.n_processes:  # else each draws anew
+        net.module_.generator.set_state(state["views"][processes.rank])
+        _restore_layers(state["layers"][processes.rank])
+    _restore_callbacks(net, state["callbacks"])
+    # after the schedulers, which set the learning rate when they are made
+    net.optimizer_.load_state_dict(state["optimizer"])
+
+
+def _restore_layers(generators: tuple[Tensor, list[Tensor]] | None) -> None:
+    """Bring torch's global generators to what :func:`_global_generators` returned."""
+    if generators is None:
+        return
+    cpu, devices = generators
+    torch.set_rng_state(cpu)
+    if len(devices) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(devices)
 
 
 def to_cpu(value: Any) -> Any:
@@ -106,14 +122,25 @@ class _NotPlain(Exception):
 def _plain(value: Any) -> Any:
     """Return a value with numpy's scalars as Python's, or raise _NotPlain."""
     if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str, Tensor)):
+        value = value.item()
+    if type(value) in _LEAVES:
         return value
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if type(value) in _MAPPINGS:
+        return type(value)({_plain(key): _plain(value[key]) for key in value})
+    if type(value) in (list, tuple):
         return type(value)(_plain(item) for item in value)
     raise _NotPlain
+
+
+def _plain_open_row(row: dict[str, Any]) -> State:
+    """Return an epoch that is not over.
+
+    Losses become numbers: as tensors they would come back on the CPU, among the later
+    ones of a GPU.
+    """
+    # not items(): a row of the history fetches numbers only when they are read
+    rows = [_plain_items({name: row[name] for name in row}) for row in row["batches"]]
+    return _plain_items(row) | {"batches": rows}
 
 
 def _plain_items(values: dict[str, Any]) -> State:
@@ -152,7 +179,10 @@ def _moved(value: Any, device: Any) -> Any:
     """Move a tensor, or those of a dictionary."""
     if isinstance(value, dict):
         return {key: _moved(item, device) for key, item in value.items()}
-    return value.to(device) if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    is_possible = torch.device(device).type != "mps" or value.dtype != torch.float64
+    return value.to(device) if is_possible else value
 
 
 def _timer(net: NeuralNet) -> Any:

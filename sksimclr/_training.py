@@ -18,11 +18,11 @@ from sksimclr._checkpoint import CheckpointFolder
 from sksimclr._device import to_float
 from sksimclr._distributed import (
     Processes,
+    gather_views,
     in_parallel,
     join_processes,
     parallel_copy,
     same_everywhere,
-    sum_over,
 )
 from sksimclr._images import Images
 from sksimclr._loop import LoopPlan, LoopSeeds, run_loop
@@ -175,7 +175,9 @@ class ContrastiveModel(nn.Module):
         ]
         both = torch.cat(views).contiguous(memory_format=torch.channels_last)
         with torch.autocast(both.device.type, torch.bfloat16, enabled=self._bfloat16):
-            return self._project(both)
+            projections = self._project(both)
+        # NumPy, and so callbacks that predict, cannot read bfloat16
+        return projections.float() if self._bfloat16 else projections
 
 
 def collapsed_loss(n_images: int, batch_size: int) -> float:
@@ -193,7 +195,7 @@ def collapsed_loss(n_images: int, batch_size: int) -> float:
 class _ProjectionRecord(Callback):
     """Add alignment, uniformity and effective rank of the projections to the history.
 
-    Sums stay on the device until the epoch ends; then those of all processes are added.
+    Of the projections of all processes; sums stay on the device until the epoch ends.
     """
 
     def __init__(self, processes: Processes):
@@ -208,7 +210,7 @@ class _ProjectionRecord(Callback):
         self, net: NeuralNet, training: bool = False, y_pred: Any = None, **kwargs: Any
     ) -> None:
         """Add a batch of projections (2 N, d), each divided by its length."""
-        rows = y_pred.detach()
+        rows = gather_views(y_pred.detach(), self._processes)
         if rows.device.type == "mps":  # which has no float64
             rows = rows.cpu()
         rows = F.normalize(rows.double())
@@ -221,9 +223,7 @@ class _ProjectionRecord(Callback):
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Note the means over the images, and the rank of all projections."""
-        n_images = self.n_images_ * self._processes.n_processes
         for name in ("alignment", "uniformity"):
-            total = sum_over(getattr(self, f"{name}_"), self._processes)
-            net.history.record(name, float(total / n_images))
-        gram = sum_over(self.gram_, self._processes)
-        net.history.record("effective_rank", rank_of_gram(gram))
+            mean = getattr(self, f"{name}_") / self.n_images_
+            net.history.record(name, float(mean))
+        net.history.record("effective_rank", rank_of_gram(self.gram_))

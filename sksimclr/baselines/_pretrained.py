@@ -57,8 +57,9 @@ class PretrainedTransformer(
     image_shape : tuple of int, default=None
         Shape of one image, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
         default they are square if they can be, else strips one pixel high.
-    batch_size : int, default=16
-        Images in a forward pass, at least 1. GPUs want hundreds.
+    batch_size : int, default=None
+        Images in a forward pass, at least 1. None is what suits device and image size;
+        on a GPU that runs out of memory, it is halved.
     device : str, default="auto"
         "auto" takes CUDA, MPS or the CPU, the first there is; or the name of a torch
         device, such as "cuda:1".
@@ -124,7 +125,7 @@ class PretrainedTransformer(
         "layer": [StrOptions({"features", "logits"})],
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
         "image_shape": [tuple, list, None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "device": [str],
         "verbose": ["verbose"],
     }
@@ -137,7 +138,7 @@ class PretrainedTransformer(
         layer="features",
         image_size=None,
         image_shape=None,
-        batch_size=16,
+        batch_size=None,
         device="auto",
         verbose=0,
     ):
@@ -216,7 +217,7 @@ class PretrainedTransformer(
             self.backbone_,
             X,
             n_features=self._n_features_out,
-            batch_size=int(self.batch_size),
+            batch_size=self.batch_size,
         )
 
     def __sklearn_tags__(self):

@@ -152,8 +152,8 @@ def main():
     """Print a table for several sizes, and a line on files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 224])
-    parser.add_argument("--images", type=int, default=64, help="about as many")
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--images", type=int, default=256, help="about as many")
+    parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     print(
         f"{torch.get_num_threads()} threads of {os.cpu_count()}, {options.repeats} "
