@@ -47,10 +47,10 @@ class Interruption:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        is_only_one = bool(self._handlers)  # a second signal puts them back
+        is_left = bool(self._handlers)  # who obeys a signal puts them back before
         self._put_back()
         is_error = kind is not None and issubclass(kind, Exception)
-        if self.pending and (kind is None or (is_error and is_only_one)):
+        if self.pending and (kind is None or (is_error and is_left)):
             signal.raise_signal(self.pending)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -69,6 +69,5 @@ class Interruption:
     def deliver(self) -> None:
         """Do what the pending signal would have done: KeyboardInterrupt for Ctrl-C."""
         self._put_back()
-        number, self.pending = self.pending, 0
-        signal.raise_signal(number)
-        raise KeyboardInterrupt(f"training was stopped by signal {number}")
+        signal.raise_signal(self.pending)
+        raise KeyboardInterrupt(f"training was stopped by signal {self.pending}")

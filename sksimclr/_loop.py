@@ -144,11 +144,14 @@ def run_loop(
         net.notify("on_train_begin", X=dataset, y=None)
         if state is not None:
             restore(net, batches, state)
+        is_interrupted = False
         try:
             net.fit_loop(dataset, epochs=max(0, plan.max_epochs - len(net.history)))
         except _EarlyStop:
             pass
         except Interrupted:
+            is_interrupted = True
+        if is_interrupted:  # not above, where it would be shown as an error's error
             interruption.deliver()
         net.notify("on_train_end", X=dataset, y=None)
         state = capture(net, batches, layers_draw=layers_draw)

@@ -262,7 +262,7 @@ class SimCLRTransformer(
         FileNotFoundError
             One of the paths in X, or the file of `weights`, does not exist.
         OSError
-            The download of `weights` failed, or `checkpoint_dir` cannot be made.
+            The download of `weights` failed; or `checkpoint_dir` cannot be written to.
         KeyboardInterrupt
             Ctrl-C. With `checkpoint_dir`, the same `fit` goes on from there.
         """

@@ -115,7 +115,8 @@ def start(folder, result, task="", **params):
 
     `task` names a function of this module to call before, "name argument".
     """
-    return _start(_train, str(folder), str(result), task, params)
+    threads = torch.get_num_threads()  # on which bits depend
+    return _start(_train, str(folder), str(result), task, threads, params)
 
 
 def fingerprint_elsewhere(result, **params):
@@ -149,13 +150,15 @@ def read_result(path):
     return pickle.loads(Path(path).read_bytes())
 
 
-_context = multiprocessing.get_context("forkserver")
+_methods = set(multiprocessing.get_all_start_methods())
+_context = multiprocessing.get_context(min(_methods & {"forkserver", "spawn"}))
 _events = []
 
 
-def _train(folder, result, task, params):
+def _train(folder, result, task, threads, params):
     """Do what a script of a user's does."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # not as in the background
     name, *argument = task.split() or ["nothing"]
     callbacks = globals()[name](*argument)
     with warnings.catch_warnings(record=True) as caught:

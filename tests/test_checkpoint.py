@@ -3,6 +3,7 @@
 import enum
 import hashlib
 import io
+import itertools
 import os
 import pickle
 import random
@@ -51,6 +52,23 @@ pytestmark = pytest.mark.filterwarnings(
 ALL_STOPS = [(1,), (3,), (4,), (8, 1), (2, 1, 1, 1, 1, 1), (9,), (6, 3)]
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Let Ctrl-C be heard, which it is not in background jobs."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Let torch not wait for threads, which small networks do not need."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def images():
     """Forty images, which make batches of 16, 16 and 8."""
@@ -97,7 +115,7 @@ def test_stopped_run_ends_with_the_bits_of_one_that_was_not(images, stops, tmp_p
         {"random_state": 7, "batch_size": 1000, "max_epochs": 12},
         {"batch_size": 13},  # a last batch of one, which is left out
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_every_kind_of_run_goes_on(images, params, tmp_path):
     """Optimizers, their schedule, layers that draw, other intervals and batches."""
@@ -389,7 +407,7 @@ def test_fewer_epochs_than_were_run_are_refused(images, tmp_path):
         ({"projection_dim": 8}, "projection_dim was 64, is 8"),
         ({"precision": "bfloat16"}, "precision was 'auto', is 'bfloat16'"),
     ],
-    ids=str,
+    ids=itertools.count(),
 )
 def test_another_run_is_refused_by_what_differs(images, params, message, tmp_path):
     """The error names it, and the checkpoints stay."""
@@ -445,7 +463,7 @@ def test_what_has_no_effect_on_the_result_may_differ(images, tmp_path):
 # Files
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def saved(images, tmp_path_factory):
     """Two checkpoints, the newer one within the third epoch; and the result."""
     folder = tmp_path_factory.mktemp("saved")
@@ -504,6 +522,7 @@ def damaged_files(data, tmp_path):
     yield "a pickle", with_payload(pickle.dumps(Evil(tmp_path / "evil")))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_damaged_checkpoint_falls_back_to_the_one_before(images, saved, tmp_path):
     """Torn, flipped, foreign or malicious, with a warning; the bits are the same."""
     files, expected = saved
@@ -547,21 +566,22 @@ def test_damaged_checkpoint_does_not_push_out_a_good_one(images, saved, tmp_path
     assert checkpoints_in(tmp_path) == ["000002-00000000.ckpt", "000003-00000000.ckpt"]
 
 
-def test_only_the_two_newest_stay(images, tmp_path):
-    """At every moment, at the end, and with any interval."""
+@pytest.mark.parametrize(
+    ("every", "counts", "last"),
+    [(1, [0, 1, 2, 2, 2, 2, 2], (6, 7)), (3, [0, 0, 0, 1, 1, 1, 2], (6, 7))],
+)
+def test_only_the_two_newest_stay(images, every, counts, last, tmp_path):
+    """At every moment; they are those of each n-th epoch, and of the last one."""
     seen = []
 
     class Look(Callback):
         def on_epoch_begin(self, net, **kwargs):
-            seen.append(checkpoints_in(tmp_path / "each"))
+            seen.append(checkpoints_in(tmp_path))
 
-    make_run(tmp_path / "each", max_epochs=5, callbacks=[Look()]).fit(images)
-    assert [len(names) for names in seen] == [0, 1, 2, 2, 2]
-    names = ["000004-00000000.ckpt", "000005-00000000.ckpt"]
-    assert checkpoints_in(tmp_path / "each") == names
-    make_run(tmp_path / "third", max_epochs=7, checkpoint_every=3).fit(images)
-    names = ["000006-00000000.ckpt", "000007-00000000.ckpt"]
-    assert checkpoints_in(tmp_path / "third") == names
+    simclr = make_run(tmp_path, max_epochs=7, checkpoint_every=every)
+    simclr.set_params(callbacks=[Look()]).fit(images)
+    assert [len(names) for names in seen] == counts
+    assert checkpoints_in(tmp_path) == [f"{n:06d}-00000000.ckpt" for n in last]
 
 
 def test_other_files_in_the_folder_are_left_alone(images, tmp_path):
@@ -648,6 +668,7 @@ def fail(error):
     return failing
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
 @pytest.mark.parametrize("n_bytes", [0, 100, 3000, 30_000, 60_000])
 def test_full_disk_loses_nothing(images, n_bytes, tmp_path):
     """Training ends, with warnings; what was saved before is read again."""
@@ -677,6 +698,18 @@ def test_failing_system_calls_lose_nothing(images, name, tmp_path, monkeypatch):
             folder.write(state_of(2), n_epochs=2, n_batches=0)
     assert [path.name for path in tmp_path.iterdir()] == ["000001-00000000.ckpt"]
     assert folder.read(9)["history"] == [1]
+
+
+def test_errors_of_torch_are_not_taken_for_those_of_the_caller(tmp_path, monkeypatch):
+    """Though they come while the caller handles another one."""
+    monkeypatch.setattr(torch, "save", fail(RuntimeError("of torch")))
+    folder = CheckpointFolder(tmp_path, {}, every=1)
+    try:
+        raise ValueError("of the caller")
+    except ValueError:
+        with pytest.warns(RuntimeWarning, match="written to .*: of torch"):
+            folder.write(state_of(1), n_epochs=1, n_batches=0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_folders_that_cannot_be_synced_are_no_reason_to_warn(tmp_path, monkeypatch):

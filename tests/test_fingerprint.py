@@ -143,9 +143,10 @@ def test_different_values_are_told_apart():
     chains = [(), *[(kind(),) for kind in kinds]]
     chains += [chains[1] + chains[2], chains[2] + chains[1], (HorizontalFlip(0.3),)]
     assert len({describe(augmentations=chain) for chain in chains}) == len(chains)
-    first, second, third = (np.random.RandomState(seed) for seed in (0, 0, 1))
-    second.randint(9)
-    states = [first, second, third, None, 0, 1]
+    states = [np.random.RandomState(seed) for seed in (0, 0, 0, 1)]
+    for n_drawn, state in enumerate(states):
+        state.random_sample(n_drawn)
+    states += [None, 0, 1]
     assert len({describe(random_state=state) for state in states}) == len(states)
 
 

@@ -1,11 +1,13 @@
 """Ctrl-C, SIGTERM and SIGKILL: when they are obeyed, and what is left after them."""
 
+import os
 import random
 import signal
 import threading
 import time
 
 import pytest
+import torch
 from runs import (
     STOPPED,
     Signal,
@@ -51,6 +53,15 @@ def own_handlers():
     for number, handler in zip(SIGNALS, before, strict=True):
         signal.signal(number, handler)
     assert after == [stop, stop]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Let torch not wait for threads, which small networks do not need."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +257,21 @@ def test_handler_that_returns_still_stops_the_run(images, tmp_path):
     assert calls == [signal.SIGTERM]
 
 
+def test_handler_that_raises_is_called_once(images, tmp_path):
+    """Not again when the run is left by what it raised."""
+    calls = []
+
+    def count(number, frame):
+        calls.append(number)
+        raise Stop(number)
+
+    signal.signal(signal.SIGTERM, count)
+    with pytest.raises(Stop):
+        make_run(tmp_path, callbacks=[Signal(signal.SIGTERM, 4)]).fit(images)
+    signal.signal(signal.SIGTERM, stop)
+    assert calls == [signal.SIGTERM]
+
+
 def test_handler_that_returns_lets_a_complete_run_be(images, tmp_path):
     """The signal that came after the last epoch was saved reaches it."""
     calls = []
@@ -293,6 +319,8 @@ def test_context_alone():
 
 # Processes that are killed
 
+posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
@@ -315,11 +343,13 @@ def finish(tmp_path, **params):
     return result
 
 
+@posix
 def test_processes_agree_with_this_one(images, uninterrupted):
     """To the bit."""
     assert uninterrupted[0] == outcome(make_run().fit(images))
 
 
+@posix
 @pytest.mark.parametrize("part", range(4))
 def test_run_killed_at_every_kind_of_moment_ends_with_the_same_bits(
     uninterrupted, part, tmp_path
@@ -339,6 +369,7 @@ def test_run_killed_at_every_kind_of_moment_ends_with_the_same_bits(
         assert finish(folder) == expected, (n, events[n - 1])
 
 
+@posix
 def test_run_killed_again_and_again_ends_with_the_same_bits(uninterrupted, tmp_path):
     """Every time a little later than where it went on."""
     n_kills = 0
@@ -349,6 +380,7 @@ def test_run_killed_again_and_again_ends_with_the_same_bits(uninterrupted, tmp_p
     assert finish(tmp_path) == uninterrupted[0]
 
 
+@posix
 @pytest.mark.parametrize(
     "params",
     [{}, {"lr_schedule": "cosine", "optimizer": "sgd", "checkpoint_every": 2}],
@@ -374,6 +406,7 @@ def test_run_killed_at_random_times_ends_with_the_same_bits(params, tmp_path):
     assert n_kills > 0
 
 
+@posix
 @pytest.mark.parametrize("batch", [1, 3, 5, 9])
 def test_sigterm_ends_a_process_with_its_status(uninterrupted, batch, tmp_path):
     """As if it had not been waited for; and the run goes on after that batch."""
@@ -390,9 +423,10 @@ def test_sigterm_ends_a_process_with_its_status(uninterrupted, batch, tmp_path):
     assert finish(tmp_path) == uninterrupted[0]
 
 
+@posix
 def test_sigterm_from_outside_is_saved(uninterrupted, tmp_path):
     """Wherever the process is; here among slow batches."""
-    process = start(tmp_path / "run", tmp_path / "result", "slowly 0.1")
+    process = start(tmp_path / "run", tmp_path / "result", "slowly 0.3")
     while not checkpoints_in(tmp_path / "run"):
         time.sleep(0.01)
         assert process.is_alive()
@@ -402,6 +436,7 @@ def test_sigterm_from_outside_is_saved(uninterrupted, tmp_path):
     assert finish(tmp_path) == uninterrupted[0]
 
 
+@posix
 def test_ctrl_c_in_a_process_is_keyboard_interrupt(uninterrupted, tmp_path):
     """As without checkpoints; and the run goes on."""
     task = f"raise_at {int(signal.SIGINT)} 4"

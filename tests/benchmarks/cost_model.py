@@ -6,7 +6,9 @@ fused: convolutions 6 times the size of their output in a step (forward: input a
 output; backward: two gradients, input, and the gradient again for the weights), batch
 normalisation 8 times, ReLU 5, pooling 4, and additions 6. The time is their sum, at a
 part of the peak of an H100 SXM that networks of this kind are known to reach:
-operations at 50 % of 989 TFLOP/s (bfloat16, dense), bytes at 80 % of 3.35 TB/s.
+operations at 50 % of 989 TFLOP/s (bfloat16, dense), bytes at 80 % of 3.35 TB/s; or the
+time to launch the kernels, if that is longer. The last column is what a step must keep
+for its backward pass.
 """
 
 import argparse
@@ -25,10 +27,26 @@ N_KERNELS = 700  # launched in a step: forward, backward, views, fused Adam
 SECONDS_PER_LAUNCH = 5e-6
 
 
+def kept_values(encoder, image):
+    """Return how many values the backward pass of an image needs."""
+    kept = {}
+    weights = {weight.data_ptr() for weight in encoder.parameters()}
+
+    def keep(tensor):
+        if tensor.data_ptr() not in weights:
+            kept[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = encoder.train()(image)
+    return sum(kept.values()) / len(out)
+
+
 def count(name, size):
     """Return operations and values of a forward pass, and operations with backward.
 
-    Values are a list of (type of layer, number of values in its output).
+    Values are a list of (type of layer, number of values in its output), and how many
+    the backward pass needs.
     """
     encoder = make_encoder(name, n_channels=1, image_size=size, stem="imagenet")
     values = []
@@ -47,7 +65,8 @@ def count(name, size):
     seen = list(values)
     with FlopCounterMode(display=False) as step:
         encoder(image).sum().backward()
-    return forward.get_total_flops(), step.get_total_flops(), seen
+    kept = kept_values(encoder, torch.zeros(4, 1, size, size))
+    return forward.get_total_flops(), step.get_total_flops(), seen, kept
 
 
 def main():
@@ -59,11 +78,11 @@ def main():
     print(f"H100 SXM, bfloat16 training, float32 embedding, N = {options.batch_size}")
     print(
         "encoder    px  GFLOP/view  MB/view  step: ms for operations, bytes, launches"
-        "  images/s  embedding, images/s"
+        "  images/s  embedding, images/s  GB"
     )
     for name in ("resnet18", "resnet50"):
         for size in (64, 128, 224):
-            forward, both, values = count(name, size)
+            forward, both, values, kept = count(name, size)
             passes = {**PASSES, "add": ADDITIONS}
             n_bytes = 2 * sum(passes[kind] * n for kind, n in values)
             operations = n_views * both / PEAK_FLOPS
@@ -77,7 +96,8 @@ def main():
             print(
                 f"{name:9} {size:4} {both / 1e9:11.2f} {n_bytes / 1e6:8.1f} "
                 f"{1e3 * operations:24.2f} {1e3 * memory:6.2f} {1e3 * launches:9.2f} "
-                f"{options.batch_size / step:9.0f} {1 / embedding:20.0f}"
+                f"{options.batch_size / step:9.0f} {1 / embedding:20.0f} "
+                f"{2 * n_views * kept / 1e9:4.1f}"
             )
 
 
