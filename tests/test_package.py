@@ -206,6 +206,7 @@ def test_wheel_and_sdist_work_from_elsewhere(tmp_path):
     in_package = {str(path.relative_to(_ROOT)) for path in _PATHS}
     names = set(zipfile.ZipFile(wheel).namelist())
     assert in_package | {"sksimclr/py.typed"} <= names
+    assert [name for name in names if name.endswith("licenses/LICENSE")]
     assert not [name for name in names if name.startswith(("tests", "examples"))]
     with tarfile.open(sdist) as tar:
         members = {name.partition("/")[2] for name in tar.getnames()}
