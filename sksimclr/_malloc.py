@@ -2,7 +2,7 @@
 
 A training step allocates and frees gigabytes of activations. By default glibc gives
 each large block back to the kernel, which then maps and zeroes it anew, page by page:
-a quarter to a third of a step of ResNet18 where that is slow, as in virtual machines.
+a tenth to a third of a step of ResNet18 where that is slow, as in virtual machines.
 """
 
 from __future__ import annotations
