@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 
 from sksimclr._checkpoint import CheckpointFolder
 from sksimclr._device import resolve_bfloat16, resolve_device
+from sksimclr._distributed import join_processes
 from sksimclr._encoders import embedding_dim, make_encoder, make_projection_head
 from sksimclr._estimators import (
     check_loss,
@@ -114,7 +115,8 @@ def pretrain(simclr, images, networks, plan, seeds, **run):
         **run,
     )
     check_loss(history, plan)
-    warn_of_collapse(history, len(images), plan.batch_size)
+    n_together = plan.batch_size * join_processes(device).n_processes
+    warn_of_collapse(history, len(images), n_together)
     vars(simclr).update(fitted_attributes(simclr, encoder, projector, history))
     return state
 

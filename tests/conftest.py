@@ -7,6 +7,7 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # or scikit-learn skips check_array_api_inp
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import real_data  # noqa: E402
+import torch  # noqa: E402
 
 
 @pytest.fixture(scope="session", name="real_data")
@@ -29,3 +30,15 @@ def fashion_mnist():
 def rng():
     """Return a seeded random generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Let torch not wait for threads, which small networks do not need.
+
+    And compute what processes that have one thread do, to the bit.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -46,9 +46,12 @@ from torch.optim.lr_scheduler import (
 import sksimclr._checkpoint as module
 from sksimclr._checkpoint import CheckpointFolder
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"  # noise, and few steps
-)
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings(
+        "ignore::sklearn.exceptions.ConvergenceWarning"  # noise, and few steps
+    ),
+]
 ALL_STOPS = [(1,), (3,), (4,), (8, 1), (2, 1, 1, 1, 1, 1), (9,), (6, 3)]
 
 
@@ -58,15 +61,6 @@ def ctrl_c():
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, handler)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Let torch not wait for threads, which small networks do not need."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import threading
 import time
 
 import pytest
-import torch
 from runs import (
     STOPPED,
     Signal,
@@ -24,9 +23,12 @@ from skorch.callbacks import Callback
 import sksimclr._checkpoint as module
 from sksimclr._interruption import Interrupted, Interruption
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"  # noise, and few steps
-)
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings(
+        "ignore::sklearn.exceptions.ConvergenceWarning"  # noise, and few steps
+    ),
+]
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
@@ -53,15 +55,6 @@ def own_handlers():
     for number, handler in zip(SIGNALS, before, strict=True):
         signal.signal(number, handler)
     assert after == [stop, stop]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Let torch not wait for threads, which small networks do not need."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

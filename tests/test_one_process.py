@@ -1,16 +1,21 @@
 """What the code for many processes does in one."""
 
 import copy
+import warnings
 
+import numpy as np
 import parallel_job
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
 from tiny import tiny_simclr
 from torch import nn
 
+from sksimclr import _pretraining
 from sksimclr._device import resolve_device
 from sksimclr._distributed import Processes, _synchronised, join_processes, sum_over
+from sksimclr._training import collapsed_loss
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning"  # noise, and few steps
@@ -115,3 +120,22 @@ def test_each_process_has_the_gpu_that_torchrun_gave_it(
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: launched)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert resolve_device(device) == torch.device(expected)
+
+
+def test_collapse_is_that_of_the_images_of_all_processes(monkeypatch):
+    """Two with batches of 16 see 63 other views, and a collapsed loss of ln 63."""
+    loss = collapsed_loss(32, 32)
+    assert abs(loss - collapsed_loss(32, 16)) > 0.1 * loss
+
+    def train(*args, **kwargs):
+        return [{"epoch": 1, "loss": loss, "effective_rank": 8.0}], None
+
+    monkeypatch.setattr(_pretraining, "train", train)
+    simclr = tiny_simclr(batch_size=16)
+    images = np.random.default_rng(0).random((32, 8, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # alone, it is a poor loss but no collapse
+        simclr.fit(images)
+    monkeypatch.setattr(_pretraining, "join_processes", lambda device: Processes(0, 2))
+    with pytest.warns(ConvergenceWarning, match="collapsed"):
+        simclr.fit(images)

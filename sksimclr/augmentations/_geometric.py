@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -113,7 +114,25 @@ class ResizedCrop:
 
 
 @dataclass(frozen=True)
-class VerticalFlip:
+class _Flip:
+    """Flip images at random over the middle of an axis."""
+
+    p: float = 0.5
+
+    _axis: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        check_number(type(self).__name__, "p", self.p)
+
+    def __call__(
+        self, images: Tensor, *, generator: torch.Generator, size: int
+    ) -> Tensor:
+        """Flip each of `images` of shape (n, C, H, W) with probability `p`."""
+        draws = uniform((len(images), 1, 1, 1), generator, images)
+        return torch.where(draws < self.p, images.flip(self._axis), images)
+
+
+class VerticalFlip(_Flip):
     """Turn images upside down at random: a flip over a horizontal axis.
 
     Parameters
@@ -129,20 +148,10 @@ class VerticalFlip:
     tensor([1., 0.])
     """
 
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_number("VerticalFlip", "p", self.p)
-
-    def __call__(
-        self, images: Tensor, *, generator: torch.Generator, size: int
-    ) -> Tensor:
-        """Flip each of `images` of shape (n, C, H, W) with probability `p`."""
-        return _flip_some(images, self.p, generator, axis=-2)
+    _axis = -2
 
 
-@dataclass(frozen=True)
-class HorizontalFlip:
+class HorizontalFlip(_Flip):
     """Mirror images left to right at random: a flip over a vertical axis.
 
     Not part of the paper's recipe, since east and west differ for the aurora.
@@ -160,16 +169,7 @@ class HorizontalFlip:
     tensor([1., 0.])
     """
 
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_number("HorizontalFlip", "p", self.p)
-
-    def __call__(
-        self, images: Tensor, *, generator: torch.Generator, size: int
-    ) -> Tensor:
-        """Flip each of `images` of shape (n, C, H, W) with probability `p`."""
-        return _flip_some(images, self.p, generator, axis=-1)
+    _axis = -1
 
 
 @dataclass(frozen=True)
@@ -206,14 +206,6 @@ class Rotation:
         """Rotate each of `images` of shape (n, C, H, W), which keep their size."""
         draws = uniform((len(images),), generator, images)
         return _rotate(images, between((-self.degrees, self.degrees), draws))
-
-
-def _flip_some(
-    images: Tensor, p: float, generator: torch.Generator, axis: int
-) -> Tensor:
-    """Flip each image along `axis` with probability `p`."""
-    draws = uniform((len(images), 1, 1, 1), generator, images)
-    return torch.where(draws < p, images.flip(axis), images)
 
 
 def _rotate(images: Tensor, degrees: Tensor) -> Tensor:
