@@ -170,7 +170,7 @@ def look(browser, address, name, page, screen, folder):
     if extent > width:
         wrong.append(f"is {extent} pixels wide, the screen {width}")
     cut = browser.execute_script(
-        "return [...document.querySelectorAll('article :is(h1, h2, h3, dt, p, figure)')]"
+        "return [...document.querySelectorAll('article :is(h1, h2, dt, p, figure)')]"
         ".filter(element => element.scrollWidth > element.clientWidth + 1)"
         ".map(element => element.textContent.slice(0, 60))"
     )

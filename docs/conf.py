@@ -5,12 +5,14 @@ example of the gallery: 20 minutes on two cores. With SKSIMCLR_GALLERY=quick in 
 environment, the long ones run on few images.
 """
 
+import os
 import sys
 from pathlib import Path
 
 import sksimclr
 
 sys.path.insert(0, str(Path(__file__).parent))
+os.environ["TQDM_DISABLE"] = "1"  # a page shows what progress bars leave behind
 
 project = "sksimclr"
 author = "The sksimclr developers"
