@@ -4,6 +4,7 @@
 `main`. Takes a minute on one core, most of it for training a small encoder.
 """
 
+import csv
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sksimclr.augmentations import make_view
 from sksimclr.datasets import make_aurora
 from sksimclr.recipes import QUICK
 
+MEASURED = Path(__file__).parent / "measured" / "choices.csv"
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.35"
 DARK = "0.15"
 SEED_OF_VIEWS = 5  # for which the crops of the schematic show something
@@ -31,7 +33,7 @@ def main(folder):
     """Draw all figures into `folder`, which is made if it does not exist."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    drawings = [how_simclr_works, temperature, *displays()]
+    drawings = [how_simclr_works, temperature, choices, *displays()]
     for draw in drawings:
         figure = draw()
         path = folder / f"{draw.__name__}.png"
@@ -93,6 +95,43 @@ def temperature():
         ylim=(0, 1.02),
     )
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def choices():
+    """Draw what tests/benchmarks/choices.py has measured."""
+    with MEASURED.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    start = {row["draw"]: row for row in rows if row["change"] == "start"}
+    panels = dict.fromkeys(row["change"] for row in rows if row["change"] != "start")
+    names = {
+        panel: list(dict.fromkeys(row["to"] for row in rows if row["change"] == panel))
+        for panel in panels
+    }
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(10, 3.4),
+        sharey=True,
+        layout="constrained",
+        width_ratios=[1 + len(names[panel]) for panel in panels],
+    )
+    for ax, panel in zip(axes, panels, strict=True):
+        for place, name in enumerate(names[panel]):
+            gains = [
+                float(row["accuracy"]) - float(start[row["draw"]]["accuracy"])
+                for row in rows
+                if (row["change"], row["to"]) == (panel, name)
+            ]
+            ax.plot([place] * len(gains), gains, "o", color=BLUE, alpha=0.5, ms=5)
+            ax.plot(place, np.mean(gains), "_", color=ORANGE, ms=18, mew=3)
+        ax.axhline(0, color=GREY, lw=1, zorder=0)
+        turned = {"rotation": 30, "ha": "right"} if panel == "views" else {}
+        ax.set_xticks(range(len(names[panel])), names[panel], **turned)
+        ax.set_xlim(-0.6, len(names[panel]) - 0.4)
+        ax.set_title(panel)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("points above QUICK")
     return figure
 
 

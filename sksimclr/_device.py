@@ -38,7 +38,7 @@ def resolve_device(device: str) -> torch.device:
     if resolved.type not in available or (resolved.index or 0) >= n_devices:
         raise ValueError(
             f"There is no device {device!r} on this machine, which has {available}. "
-            "Use device='auto'."
+            "Use device='auto'; of a fitted estimator, set_params(device='auto')."
         )
     return resolved
 

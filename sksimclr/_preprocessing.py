@@ -7,12 +7,13 @@ from numbers import Integral, Real
 
 import numpy as np
 from joblib import cpu_count
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator, TransformerMixin
 
+from sksimclr._mixins import (
+    DocumentationLinkMixin,
+    ImageFeaturesOutMixin,
+    ImagesOutMixin,
+)
 from sksimclr._validation import (
     Interval,
     StrOptions,
@@ -29,7 +30,9 @@ _MOST_NAMED = 10  # frames without contrast that a warning lists
 
 
 class AuroraPreprocessor(
-    ClassNamePrefixFeaturesOutMixin,
+    DocumentationLinkMixin,
+    ImagesOutMixin,
+    ImageFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
     auto_wrap_output_keys=None,
@@ -69,7 +72,7 @@ class AuroraPreprocessor(
         Shape of one frame seen in `fit`.
     n_features_in_ : int
         Number of values in one frame.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names of X, when X was a data frame of flattened rows.
 
     See Also
@@ -84,7 +87,7 @@ class AuroraPreprocessor(
     worked on block by block, on all cores: memory beyond X and the result stays below
     64 MB for frames of up to a million pixels.
 
-    ``set_output`` has no effect: images are not columns of a table.
+    Images are not columns of a table, so `set_output` has little effect, see there.
 
     References
     ----------
@@ -99,8 +102,8 @@ class AuroraPreprocessor(
     >>> frames.dtype, frames.shape
     (dtype('uint16'), (3, 32, 32))
     >>> images = AuroraPreprocessor().fit_transform(frames)
-    >>> images.dtype, images.shape, images.min(), images.max()
-    (dtype('float32'), (3, 32, 32), np.float32(0.0), np.float32(1.0))
+    >>> images.dtype, images.shape, float(images.min()), float(images.max())
+    (dtype('float32'), (3, 32, 32), 0.0, 1.0)
     """
 
     _parameter_constraints = {
@@ -173,6 +176,7 @@ class AuroraPreprocessor(
             Grey images in the layout of X: ``(n, H, W)`` for such frames and for
             paths, ``(n, H, W, 1)`` for frames with channels, rows for rows. Of
             several channels, the only one with signal is taken, or the luminance.
+            A data frame of images if `set_output` says so.
 
         Raises
         ------
@@ -208,20 +212,8 @@ class AuroraPreprocessor(
             blocks = images.blocks(max(1, _BLOCK_PIXELS // n_pixels))
             flat = np.concatenate(list(threads.map(process, blocks)))
         _warn_of_flat_frames(images, flat)
-        return out.reshape(_layout(images.ndim, out.shape))
-
-    def set_output(self, *, transform=None):
-        """Do nothing: images are not columns of a table.
-
-        Parameters
-        ----------
-        transform : ignored
-
-        Returns
-        -------
-        self
-        """
-        return self
+        out = out.reshape(_layout(images.ndim, out.shape))
+        return self._with_index_of(X, out)
 
     @property
     def _n_features_out(self):

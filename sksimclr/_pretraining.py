@@ -31,7 +31,8 @@ def begin(simclr, images, *, goes_on):
     Parameters
     ----------
     simclr : SimCLRTransformer
-        Gains `history_`, empty, and `_n_features_out`, unless it goes on.
+        Gains `history_`, empty, `_n_features_out` and `_encoder_made_from`, unless it
+        goes on.
     images : Images
     goes_on : bool
         Whether to start from copies of its fitted networks.
@@ -50,13 +51,15 @@ def begin(simclr, images, *, goes_on):
     path = None if simclr.weights is None else find_weights(simclr.weights)
     weight_seed, *seeds = spawn_seeds(seed, 4)
     shape = {"n_channels": images.n_channels, "image_size": int(simclr.image_size)}
+    made_from = {"encoder": simclr.encoder, "stem": simclr.stem, **shape}
     with torch_seeded(weight_seed):
-        encoder = make_encoder(simclr.encoder, stem=simclr.stem, **shape)
+        encoder = make_encoder(**made_from)
         n_features = embedding_dim(encoder, **shape)
         projector = make_projection_head(n_features, int(simclr.projection_dim))
     if path is not None:
         load_weights(path, encoder, projector, n_channels=images.n_channels)
     simclr._n_features_out = n_features
+    simclr._encoder_made_from = made_from
     simclr.history_ = []
     return (encoder, projector), seeds
 

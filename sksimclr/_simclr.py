@@ -3,21 +3,19 @@
 import os
 from numbers import Integral, Real
 
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sksimclr._encoders import RESNETS
 from sksimclr._estimators import TRAINING_CONSTRAINTS, loop_plan, run_network
+from sksimclr._mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
 from sksimclr._native_callbacks import (
     CallbackSupportMixin,
     begin_fit,
     end_fit,
     with_callbacks,
 )
+from sksimclr._persistence import SkopsMixin
 from sksimclr._pretraining import begin, checkpoint_folder, pretrain, pretrain_once
 from sksimclr._validation import (
     Interval,
@@ -32,9 +30,11 @@ from sksimclr.augmentations import ResizedCrop, VerticalFlip
 
 
 class SimCLRTransformer(
-    ClassNamePrefixFeaturesOutMixin,
+    DocumentationLinkMixin,
+    ImageFeaturesOutMixin,
     TransformerMixin,
     CallbackSupportMixin,
+    SkopsMixin,
     BaseEstimator,
 ):
     """Embed images with an encoder trained on them without labels, by SimCLR.
@@ -64,7 +64,8 @@ class SimCLRTransformer(
         default they are square if they can be, else strips one pixel high.
     stem : {"auto", "imagenet", "cifar"}, default="auto"
         First layers of a ResNet: 7 x 7 convolution of stride 2 and max pooling, or
-        3 x 3 convolution alone. "auto" is "cifar" for an `image_size` up to 32.
+        3 x 3 convolution alone, with 16 times the work for all layers behind it. "auto"
+        is "cifar" for an `image_size` up to 32.
     weights : str or path-like, default=None
         Start from these weights instead of random ones: a file that
         :meth:`save_weights` wrote, a state dict with the same keys, or "aurora-fm", the
@@ -137,7 +138,7 @@ class SimCLRTransformer(
         Side to which `transform` resizes images, pixels.
     n_features_in_ : int
         Number of values in one image.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names of X, when X was a data frame of flattened rows.
 
     See Also

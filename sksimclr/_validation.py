@@ -4,6 +4,7 @@ The one module that imports scikit-learn's private parameter validation.
 """
 
 import math
+import os
 from contextlib import contextmanager
 
 import numpy as np
@@ -60,6 +61,7 @@ def check_images(estimator, X, *, reset, min_images=1):
     fitted_shape = None if reset else getattr(estimator, "image_shape_", None)
     if reset and hasattr(estimator, "feature_names_in_"):
         del estimator.feature_names_in_
+    X = _column_of_images(X)
     if not is_path_sequence(X) and not is_lazy(X):
         X = _check_in_memory(estimator, X, reset=reset)
     images = as_images(X, fitted_shape or estimator.image_shape)
@@ -86,7 +88,7 @@ def _check_in_memory(estimator, X, *, reset):
     """Let scikit-learn check an array-like; NaN is looked for by `as_images`."""
     X = _stack(X)
     options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
-    if hasattr(X, "columns") and len(X) and is_path_sequence(list(X.iloc[0])):
+    if hasattr(X, "columns") and len(X) and is_path_sequence(X[X.columns[0]]):
         raise ValueError(
             "X is a table of paths. Pass the one column that has them, such as "
             f"X[{X.columns[0]!r}]."
@@ -94,6 +96,22 @@ def _check_in_memory(estimator, X, *, reset):
     if getattr(X, "ndim", 2) > 2:
         return check_array(X, estimator=estimator, **options)
     return validate_data(estimator, X, reset=reset, **options)
+
+
+def _column_of_images(X):
+    """Return the paths or images of a series, or of a data frame's only column.
+
+    Others as they are. ``ColumnTransformer`` makes a series of the name of a column, a
+    data frame of a list with one name.
+    """
+    is_table = len(getattr(X, "columns", ())) == 1
+    if not is_table and not hasattr(X, "to_list"):
+        return X
+    column = X[X.columns[0]] if is_table else X
+    first = next(iter(column), None)
+    if isinstance(first, (str, os.PathLike)):
+        return column
+    return list(column) if np.ndim(first) else X
 
 
 def _stack(X):

@@ -9,7 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sksimclr._download import data_home, download
@@ -211,6 +213,25 @@ def load_state(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None
                 "stem, projection_dim and the channels of the images."
             )
     module.load_state_dict(tensors)
+
+
+def as_arrays(module: nn.Module) -> dict[str, NDArray[np.generic]]:
+    """Return the weights of a network on the CPU, which the arrays share."""
+    return {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+
+
+def load_arrays(
+    module: nn.Module, arrays: dict[str, NDArray[np.generic]], what: str
+) -> None:
+    """Load what :func:`as_arrays` returned into a network, for evaluation.
+
+    Raises
+    ------
+    ValueError
+        A name or a shape differs; the message names the first one.
+    """
+    tensors = {name: torch.tensor(values) for name, values in arrays.items()}
+    load_state(module.eval(), tensors, what)
 
 
 def _keep_green(tensors: dict[str, Tensor], encoder: nn.Module) -> None:

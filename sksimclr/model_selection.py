@@ -9,6 +9,8 @@ from sklearn.utils import check_scalar
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sksimclr._mixins import DocumentationLinkMixin
+
 __all__ = ["NearestIndexClassifier", "oath_folds", "sequence_groups"]
 
 _TRAIN_FRACTION = 0.7
@@ -123,7 +125,7 @@ def sequence_groups(n_samples, block_size=200):
     return np.arange(n_samples, dtype=np.int64) // block_size
 
 
-class NearestIndexClassifier(ClassifierMixin, BaseEstimator):
+class NearestIndexClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
     """Copy the label of the nearest-numbered training image, without its pixels.
 
     The baseline that tells how much of a score comes from neighbours in time. It
@@ -138,7 +140,7 @@ class NearestIndexClassifier(ClassifierMixin, BaseEstimator):
         The labels seen in ``fit``, sorted.
     n_features_in_ : int
         Number of columns of X, 1 in its intended use.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X, if it had names.
 
     See Also

@@ -1,7 +1,9 @@
-"""A writer of 16-bit colour PNG, which Pillow does not have."""
+"""Writers of PNG, one for 16-bit colour, which Pillow does not have."""
 
 import struct
 import zlib
+
+from PIL import Image
 
 
 def write_png_16(path, pixels):
@@ -15,3 +17,11 @@ def write_png_16(path, pixels):
         crc = zlib.crc32(kind + data)
         png += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
     path.write_bytes(png)
+
+
+def write_grey_files(folder, images):
+    """Write (n, H, W) of 8 or 16 bits to files that sort like them; return paths."""
+    paths = [folder / f"{k:03}.png" for k in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    return paths

@@ -461,16 +461,6 @@ def test_a_fit_that_fails_keeps_the_old_one(rng):
 # At home in scikit-learn
 
 
-def test_feature_names_and_pandas_output(rng):
-    """Names start with the class's name; the frame keeps float32."""
-    transformer = tiny_pretrained().fit(rng.random((4, 8, 8)))
-    names = [f"pretrainedtransformer{k}" for k in range(8)]
-    assert list(transformer.get_feature_names_out()) == names
-    table = transformer.set_output(transform="pandas").transform(np.ones((4, 8, 8)))
-    assert list(table.columns) == names
-    assert set(table.dtypes) == {np.dtype("float32")}
-
-
 def test_pickle_and_clone(rng):
     """A fitted one keeps its bits; weights of torchvision stay the same member."""
     X = rng.random((4, 32, 32))

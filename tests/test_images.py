@@ -5,6 +5,7 @@ import sys
 import h5py
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from PIL import Image
@@ -176,7 +177,8 @@ def test_not_finite_is_named_at_once(bad, shape):
         (np.zeros(5), "Expected 2D array, got 1D array"),
         ([], "X is empty"),
         (iter([np.eye(4)]), "Use list"),
-        (pd.DataFrame({"file": ["a.png", "b.png"]}), r"X\['file'\]"),
+        (pd.DataFrame({"file": ["a.png"], "night": [3]}), r"X\['file'\]"),
+        (pl.DataFrame({"file": ["a.png"], "night": [3]}), r"X\['file'\]"),
         ([np.zeros((4, 4)), np.zeros((4, 5))], r"\(4, 5\) in image 1"),
         (np.array([[["a"]]]), "Unable to convert|must be numbers|dtype='numeric'"),
         ("frames.png", "single path 'frames.png'"),

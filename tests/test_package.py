@@ -1,9 +1,11 @@
 """The package as a whole: layers, metadata, and what a user installs."""
 
 import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import venv
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import sksimclr
+from sksimclr._mixins import DOCUMENTATION
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = _ROOT / "sksimclr"
@@ -23,6 +26,7 @@ _LEVELS = {
     "_reading": 0,
     "_interruption": 0,
     "_malloc": 0,
+    "_mixins": 0,
     "_random": 0,
     "_validation": 0,
     "_distributed": 1,
@@ -45,6 +49,7 @@ _LEVELS = {
     "_estimators": 3,
     "_fingerprint": 3,
     "_native_callbacks": 3,
+    "_persistence": 3,
     "_pretraining": 3,
     "_simclr": 3,
     "_preprocessing": 3,
@@ -181,6 +186,42 @@ def test_version_is_the_same_everywhere():
     ]
     assert f"version: {version}\n" in (_ROOT / "CITATION.cff").read_text()
     assert sksimclr.__version__ in (version, "0+unknown")
+
+
+def test_address_of_the_documentation_is_the_same_everywhere():
+    """In the package, in one place, and in pyproject.toml."""
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    assert project["urls"]["Documentation"] == DOCUMENTATION
+    host = DOCUMENTATION.split("/")[2]
+    users = [path.name for path in _PATHS if host in path.read_text()]
+    assert users == ["_mixins.py"]
+
+
+def test_installation_page_has_every_requirement_and_extra():
+    """With the lower bounds of pyproject.toml, which .ci/oldest tests."""
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    texts = project["dependencies"] + extras["plot"] + extras["oath"]
+    texts += extras["weights"]
+    page = (_ROOT / "docs" / "install.rst").read_text()
+    table = page[page.index("package       oldest  newest") :]
+    rows = re.findall(r"^([\w-]+) +([\d.]+) +[\d.]+$", table, re.MULTILINE)
+    assert sorted(rows) == sorted(
+        tuple(re.match(r"([\w-]+)>=([\d.]+)", text).groups()) for text in texts
+    )
+    assert set(re.findall(r"^``(\w+)``  ", page, re.MULTILINE)) == set(extras)
+
+
+def test_what_is_tested_is_what_pip_installed():
+    """Here and in new processes: the checkout if it is editable, else the wheel."""
+    site = sysconfig.get_path("purelib")
+    if not [*importlib.metadata.distributions(name="sksimclr", path=[site])]:
+        pytest.skip("the package is not installed")
+    installed = Path(site, "sksimclr")
+    command = [sys.executable, "-c", "import sksimclr; print(sksimclr.__file__)"]
+    imported = subprocess.run(command, check=True, capture_output=True, text=True)
+    for path in (sksimclr.__file__, imported.stdout.strip()):
+        assert Path(path).parent == (installed if installed.is_dir() else _PACKAGE)
 
 
 def test_ci_runs_the_test_command_of_the_readme():

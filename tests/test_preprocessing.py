@@ -2,13 +2,10 @@ import tracemalloc
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from real_data import oath_paths, read_cdf_frames, read_pgm_frames
-from sklearn.pipeline import make_pipeline
-from tiny import tiny_simclr
 
 from sksimclr import AuroraPreprocessor, _preprocessing
 from sksimclr._decoding import read_image
@@ -235,17 +232,6 @@ def test_other_width_than_in_fit(frames):
     preprocessor = AuroraPreprocessor().fit(frames)
     with pytest.raises(ValueError, match=r"\(48, 60\).*fitted on.*\(48, 64\)"):
         preprocessor.transform(frames[:, :, :60])
-
-
-def test_set_output_and_feature_names_in_a_pipeline(frames):
-    """Pandas at the pipeline's end, though images are not a table."""
-    pipe = make_pipeline(AuroraPreprocessor(), tiny_simclr())
-    pipe.set_output(transform="pandas")
-    table = pipe.fit_transform(frames)
-    assert isinstance(table, pd.DataFrame) and table.shape == (9, 8)
-    names = [f"simclrtransformer{k}" for k in range(8)]
-    assert list(table.columns) == names
-    assert list(pipe.get_feature_names_out()) == names
 
 
 # Real frames

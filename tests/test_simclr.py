@@ -1,4 +1,3 @@
-import copy
 import math
 import pickle
 import subprocess
@@ -6,7 +5,6 @@ import sys
 import threading
 import warnings
 
-import joblib
 import numpy as np
 import pytest
 import torch
@@ -14,12 +12,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.frozen import FrozenEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.utils import estimator_html_repr
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from tiny import tiny_encoder, tiny_simclr
 from torch import nn
@@ -29,7 +25,6 @@ from torchvision.transforms import v2
 from sksimclr import AuroraPreprocessor, SimCLRTransformer
 from sksimclr._loss import nt_xent
 from sksimclr.augmentations import HorizontalFlip, ResizedCrop, VerticalFlip
-from sksimclr.datasets import make_aurora
 
 
 @pytest.fixture(scope="module")
@@ -448,142 +443,6 @@ def test_fits_in_threads_equal_fits_one_after_the_other(digits):
 
 
 # At home in scikit-learn
-
-
-def test_pickle_joblib_and_deepcopy_keep_the_bits(digits, tmp_path):
-    """And the fitted estimator holds no optimiser."""
-    simclr = tiny_simclr(max_epochs=2).fit(digits[0])
-    expected = simclr.transform(digits[0])
-    joblib.dump(simclr, tmp_path / "simclr.joblib")
-    for copied in (
-        pickle.loads(pickle.dumps(simclr)),
-        joblib.load(tmp_path / "simclr.joblib"),
-        copy.deepcopy(simclr),
-    ):
-        assert_array_equal(copied.transform(digits[0]), expected)
-        assert copied.history_ == simclr.history_
-    assert len(pickle.dumps(simclr)) < 20_000
-
-
-def test_clone_repr_and_html(digits):
-    """A clone is unfitted and equal in parameters; both reprs name the class."""
-    simclr = tiny_simclr(
-        temperature=0.1, callbacks=[EarlyStopping(monitor="train_loss")]
-    ).fit(digits[0])
-    cloned = clone(simclr)
-    assert cloned.get_params()["temperature"] == 0.1
-    with pytest.raises(NotFittedError):
-        cloned.transform(digits[0])
-    assert "SimCLRTransformer" in repr(simclr)
-    assert "SimCLRTransformer" in estimator_html_repr(simclr)
-
-
-def test_feature_names_and_pandas_output(digits):
-    """Names start with the class's name; the frame keeps float32."""
-    simclr = tiny_simclr().fit(digits[0])
-    names = [f"simclrtransformer{k}" for k in range(8)]
-    assert list(simclr.get_feature_names_out()) == names
-    table = simclr.set_output(transform="pandas").transform(digits[0])
-    assert list(table.columns) == names
-    assert set(table.dtypes) == {np.dtype("float32")}
-
-
-@pytest.fixture(scope="module")
-def aurora():
-    """Return 60 small synthetic frames and two folds of whole sequences."""
-    data = make_aurora(60, size=24, n_sequences=12, random_state=0)
-    held_out = data.groups % 2 == 0
-    folds = [
-        (np.flatnonzero(~held_out), np.flatnonzero(held_out)),
-        (np.flatnonzero(held_out), np.flatnonzero(~held_out)),
-    ]
-    return data, folds
-
-
-def make_pipe(memory=None):
-    """Return the pipeline of the README with a tiny encoder."""
-    return make_pipeline(
-        AuroraPreprocessor(),
-        tiny_simclr(),
-        LogisticRegression(max_iter=50),
-        memory=memory,
-    )
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("n_jobs", [None, 2])
-@pytest.mark.parametrize("cached", [False, True])
-def test_cross_val_score(aurora, n_jobs, cached, tmp_path):
-    """With worker processes, and with a cache."""
-    data, folds = aurora
-    pipe = make_pipe(memory=str(tmp_path) if cached else None)
-    scores = cross_val_score(
-        pipe, data.images, data.target, cv=folds, n_jobs=n_jobs, error_score="raise"
-    )
-    assert scores.shape == (2,) and np.isfinite(scores).all()
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("n_jobs", [None, 2])
-@pytest.mark.parametrize("cached", [False, True])
-def test_grid_search_over_temperature_and_augmentations(
-    aurora, n_jobs, cached, tmp_path
-):
-    """With worker processes, and with a cache."""
-    data, folds = aurora
-    grid = {
-        "simclrtransformer__temperature": [0.1, 0.5],
-        "simclrtransformer__augmentations": [
-            (ResizedCrop(),),
-            (ResizedCrop(scale=(0.5, 1.0)), VerticalFlip(), HorizontalFlip()),
-        ],
-    }
-    search = GridSearchCV(
-        make_pipe(memory=str(tmp_path) if cached else None),
-        grid,
-        cv=folds,
-        n_jobs=n_jobs,
-        error_score="raise",
-    ).fit(data.images, data.target)
-    assert len(search.cv_results_["params"]) == 4
-    assert search.predict(data.images).shape == (60,)
-    shown = {
-        str(a) for a in search.cv_results_["param_simclrtransformer__augmentations"]
-    }
-    assert (
-        "(ResizedCrop(scale=(0.08, 1.0), ratio=(0.75, 1.3333333333333333)),)" in shown
-    )
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_cache_spares_fits(aurora, tmp_path, monkeypatch):
-    """Searching the classifier alone fits SimCLR once per fold, a second time never."""
-    data, folds = aurora
-    fits = []
-    fit = SimCLRTransformer.fit
-    monkeypatch.setattr(
-        SimCLRTransformer, "fit", lambda *args: fits.append(1) or fit(*args)
-    )
-    for expected in (3, 3):  # two folds and the final fit
-        GridSearchCV(
-            make_pipe(memory=str(tmp_path)),
-            {"logisticregression__C": [0.01, 0.1, 1, 10]},
-            cv=folds,
-        ).fit(data.images, data.target)
-        assert len(fits) == expected
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_frozen_encoder_is_not_trained_again(aurora):
-    """Pretrain once, probe many times: the transductive protocol."""
-    data, folds = aurora
-    images = AuroraPreprocessor().fit_transform(data.images)
-    simclr = tiny_simclr().fit(images)
-    pipe = make_pipeline(FrozenEstimator(simclr), LogisticRegression(max_iter=50))
-    expected = cross_val_score(
-        LogisticRegression(max_iter=50), simclr.transform(images), data.target, cv=folds
-    )
-    assert_array_equal(cross_val_score(pipe, images, data.target, cv=folds), expected)
 
 
 def test_files_and_arrays_give_the_same_embeddings(rng, tmp_path):

@@ -7,7 +7,10 @@ from sksimclr.baselines import FineTunedClassifier, PretrainedTransformer
 
 
 def tiny_encoder(n_channels):
-    """Return a network of some hundred weights: (n, C, H, W) -> (n, 8)."""
+    """Return a network of some hundred weights: (n, C, H, W) -> (n, 8).
+
+    Files under tests/data name it and hold its weights, so it must stay as it is.
+    """
     return nn.Sequential(
         nn.Conv2d(n_channels, 8, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(8),

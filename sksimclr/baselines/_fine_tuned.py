@@ -30,6 +30,7 @@ from sksimclr._estimators import (
     run_network,
 )
 from sksimclr._fine_tuning import FineTuningPlan, fine_tune, with_head
+from sksimclr._mixins import DocumentationLinkMixin
 from sksimclr._random import spawn_seeds, torch_seeded
 from sksimclr._simclr import SimCLRTransformer
 from sksimclr._validation import (
@@ -43,7 +44,7 @@ from sksimclr._validation import (
 from sksimclr.augmentations import ResizedCrop, VerticalFlip
 
 
-class FineTunedClassifier(ClassifierMixin, BaseEstimator):
+class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
     """Classify images with a pretrained network that is trained further, with labels.
 
     The second row of the table of Johnson et al. [1]_, a ResNet18 that was trained on
@@ -126,7 +127,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         Shape of one image seen in `fit`.
     n_features_in_ : int
         Number of values in one image.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names of X, when X was a data frame of flattened rows.
 
     See Also

@@ -4,17 +4,14 @@ import os
 from enum import Enum
 from numbers import Integral
 
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sksimclr._backbones import make_backbone
 from sksimclr._device import resolve_device
 from sksimclr._encoders import embedding_dim
 from sksimclr._estimators import run_network
+from sksimclr._mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
 from sksimclr._validation import (
     Interval,
     StrOptions,
@@ -27,7 +24,7 @@ _RANDOM_WEIGHTS_SEED = 0  # so that weights=None is the same network at every fi
 
 
 class PretrainedTransformer(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    DocumentationLinkMixin, ImageFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Embed images with a network that was trained on ImageNet, as it is.
 
@@ -76,7 +73,7 @@ class PretrainedTransformer(
         Shape of one image seen in `fit`.
     n_features_in_ : int
         Number of values in one image.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names of X, when X was a data frame of flattened rows.
 
     See Also

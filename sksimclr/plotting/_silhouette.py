@@ -164,7 +164,7 @@ class SilhouetteDisplay:
             True labels.
         n_clusters : iterable of int, default=range(3, 16)
             Numbers of clusters to try, from 2 to ``n_samples - 1``. The default is that
-            of [1]_ in the class's references.
+            of the paper in the class's references.
         sample_size, random_state, ax, line_kw
             As in `from_predictions`. `random_state` does not reach the clusterer.
 
