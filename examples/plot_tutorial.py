@@ -4,7 +4,8 @@ Tutorial: from a folder of images to a labelled catalogue
 
 You have a folder of all-sky images, no labels, and you know scikit-learn. Here is the
 way from those files to a map of what is on them, and to a table with a label for every
-file. Copy the pieces into a notebook one after the other; each runs in seconds.
+file. Copy the pieces into a notebook one after the other; each runs in seconds, the
+training in one or two minutes. They need :doc:`sksimclr </install>` and pandas.
 """
 
 # %%
