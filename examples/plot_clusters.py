@@ -7,14 +7,13 @@ silhouette best at k = 12 (0.212, against 0.011 for the six labels), and read th
 finer classification than the usual six. Here is that analysis, and the question that
 the silhouette cannot answer: would other images have given the same clusters?
 
-It runs on OATH if that lies in the data home, else on synthetic frames; ``--quick``
-shows on few of them that everything runs.
+It runs on OATH if that is there, else on synthetic frames; ``--quick`` takes few.
 """
 
 # %%
 # Embeddings, without labels
 # --------------------------
-import argparse
+import sys
 import time
 
 import numpy as np
@@ -23,10 +22,7 @@ from sksimclr import AuroraPreprocessor, SimCLRTransformer
 from sksimclr.augmentations import ResizedCrop, VerticalFlip
 from sksimclr.datasets import fetch_oath, make_aurora
 
-parser = argparse.ArgumentParser(description="How many clusters, and how stable.")
-parser.add_argument("--quick", action="store_true")
-quick = parser.parse_args().quick
-
+quick = "--quick" in sys.argv
 started = time.perf_counter()
 try:
     if quick:
@@ -35,16 +31,11 @@ try:
 except FileNotFoundError:
     data, zenith = make_aurora(120 if quick else 800, size=64, random_state=0), None
 images = AuroraPreprocessor(center=zenith, dtype="uint8").fit_transform(data.images)
-simclr = SimCLRTransformer(
-    image_size=64,
-    augmentations=(ResizedCrop(scale=(0.2, 1.0)), VerticalFlip()),
-    max_epochs=1 if quick else 24,
-    batch_size=64,
-    lr=1e-3,
-    lr_schedule="cosine",
-    random_state=0,
-    verbose=1,
-)
+views = (ResizedCrop(scale=(0.2, 1.0)), VerticalFlip())
+recipe = {"augmentations": views, "batch_size": 64, "lr": 1e-3, "lr_schedule": "cosine"}
+epochs = 1 if quick else 24
+size = {"image_size": 64, "max_epochs": epochs}
+simclr = SimCLRTransformer(**recipe, **size, random_state=0, verbose=1)
 embeddings = simclr.fit_transform(images)
 
 # %%
@@ -69,20 +60,17 @@ print(f"The {len(data.target_names)} labels: {silhouette.y_score:.3f}")
 # ------------------------------------------
 # Two clusterings, of two bootstrap samples and with two seeds, label all images; their
 # adjusted Rand index is 1 if they agree, 0 if only by chance. Whole sequences are
-# drawn, since the frames of one are near copies. More clusters agree less, even where
-# there are none, so the same is done with embeddings that have no clusters: a normal
-# distribution with the covariance of the sequences, and around it the frames of each
-# sequence as they are. A k that stands above that is a finding.
+# drawn, since their frames are near copies. The same is done with embeddings that have
+# no clusters: a normal distribution with the covariance of the sequences, and around it
+# the frames of each sequence as they are. A k that stands above that is a finding.
 from itertools import combinations
 
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 sequences, sequence_of = np.unique(data.groups, return_inverse=True)
 centers = np.stack([embeddings[data.groups == group].mean(0) for group in sequences])
-rng = np.random.default_rng(0)
-null_centers = rng.multivariate_normal(
-    centers.mean(axis=0), np.cov(centers.T), len(centers), method="eigh"
-)
+null = {"mean": centers.mean(axis=0), "cov": np.cov(centers.T), "size": len(centers)}
+null_centers = np.random.default_rng(0).multivariate_normal(**null, method="eigh")
 null_embeddings = embeddings + (null_centers - centers)[sequence_of]
 
 
@@ -100,74 +88,52 @@ def stability(X, k, n_samples=3 if quick else 10):
 sizes = silhouette.n_clusters
 found = np.array([stability(embeddings, k) for k in sizes])
 null = np.array([stability(null_embeddings, k) for k in sizes])
-for values, colour, style, label in [
-    (found, "#0072B2", "o-", "embeddings"),
-    (null, "#D55E00", "s--", "no clusters"),
-]:
+curves = {"embeddings": (found, "C0o-"), "no clusters": (null, "C1s--")}
+for label, (values, look) in curves.items():
     mean, spread = values.mean(axis=1), values.std(axis=1)
-    look = {"color": colour, "capsize": 2, "lw": 1.2, "ms": 3.5}
-    right.errorbar(sizes, mean, spread, fmt=style, label=label, **look)
-right.set_xlabel("number of clusters", size=8)
-right.set_ylabel("stability: adjusted Rand index", size=8)
+    right.errorbar(sizes, mean, spread, fmt=look, capsize=2, ms=3.5, label=label)
+right.set(xlabel="number of clusters", ylabel="stability: adjusted Rand index")
 right.set_xticks(sizes[1::2])
-right.tick_params(labelsize=7)
 right.spines[["top", "right"]].set_visible(False)
-right.legend(frameon=False, fontsize=7)
+right.legend(frameon=False)
 figure.savefig("clusters_k.png", dpi=150)
 
 print("\n  k  silhouette  stability     without clusters  AMI with the labels")
-for k, score, ours, theirs, labels in zip(
-    sizes, silhouette.scores, found, null, silhouette.labels, strict=True
-):
-    ami = adjusted_mutual_info_score(data.target, labels)
+for row, k in enumerate(sizes):
+    ami = adjusted_mutual_info_score(data.target, silhouette.labels[row])
+    ours, theirs = (f"{v[row].mean():.2f} +- {v[row].std():.2f}" for v in (found, null))
+    print(f"{k:3}{silhouette.scores[row]:12.3f}   {ours}   {theirs}{ami:17.3f}")
+score, excess = np.array(silhouette.scores), found.mean(axis=1) - null.mean(axis=1)
+for row in sorted({sizes.index(12), sizes.index(best_k), int(excess.argmax())}):
     print(
-        f"{k:3}{score:12.3f}   {ours.mean():.2f} +- {ours.std():.2f}"
-        f"   {theirs.mean():.2f} +- {theirs.std():.2f}{ami:17.3f}"
-    )
-excess = found.mean(axis=1) - null.mean(axis=1)
-for k in sorted({12, best_k, sizes[int(excess.argmax())]}):
-    row = sizes.index(k)
-    print(
-        f"k = {k}: silhouette {silhouette.scores[row]:.3f} (rank "
-        f"{1 + sum(s > silhouette.scores[row] for s in silhouette.scores)} of "
-        f"{len(sizes)}), stability {excess[row]:+.2f} against no clusters (rank "
-        f"{1 + sum(excess > excess[row])})"
+        f"k = {sizes[row]}: silhouette {score[row]:.3f} (rank "
+        f"{1 + sum(score > score[row])} of {len(sizes)}), stability {excess[row]:+.2f} "
+        f"against no clusters (rank {1 + sum(excess > excess[row])})"
     )
 
 # %%
-# Clusters against labels
-# -----------------------
-from sklearn.metrics.cluster import contingency_matrix
-
-clusters = silhouette.labels[silhouette.n_clusters.index(12)]
-print("\nImages of each label (row) in each of 12 clusters")
-for name, row in zip(
-    data.target_names, contingency_matrix(data.target, clusters), strict=True
-):
-    print(f"{name:10}" + "".join(f"{count:5}" for count in row))
-
-# %%
-# What is in a cluster, and which clusters a label has
-# ----------------------------------------------------
+# What is in a cluster
+# --------------------
 # Captions as in the paper's figures 4 and 5: G is the label, S the cluster.
 from sksimclr.plotting import EmbeddingDisplay, ImageGridDisplay
 
-grid = ImageGridDisplay.from_predictions(
-    images,
-    data.target,
-    clusters,
-    target_names=data.target_names,
-    group_by="y_pred",
-    n_images=6,
-    random_state=0,
-)
+names = data.target_names
+clusters = silhouette.labels[sizes.index(12)]
+look = {"target_names": names, "group_by": "y_pred", "n_images": 6, "random_state": 0}
+grid = ImageGridDisplay.from_predictions(images, data.target, clusters, **look)
 grid.figure_.savefig("clusters_grid.png", dpi=150)
-discrete = data.target == data.target_names.index("discrete")
+
+# %%
+# Clusters within the label that has most kinds of forms, "discrete".
+discrete = data.target == names.index("discrete")
 ImageGridDisplay.from_predictions(
     images[discrete], clusters[discrete], n_images=6, random_state=0
 )
+
+# %%
+# All of them on a map, coloured by label.
 embedding_map = EmbeddingDisplay.from_predictions(
-    embeddings, data.target, images=images, target_names=data.target_names
+    embeddings, data.target, images=images, target_names=names
 )
 embedding_map.figure_.savefig("clusters_map.png", dpi=150)
 print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes")

@@ -24,8 +24,8 @@ import time
 import numpy as np
 
 from sksimclr import AuroraPreprocessor, SimCLRTransformer
-from sksimclr.augmentations import ResizedCrop, VerticalFlip
 from sksimclr.datasets import make_aurora
+from sksimclr.recipes import QUICK
 
 parser = argparse.ArgumentParser(description="Scores against the number of labels.")
 parser.add_argument("--backbone", help="module:factory of a network with its weights")
@@ -35,22 +35,14 @@ options = parser.parse_args()
 started = time.perf_counter()
 data = make_aurora(120 if options.quick else 800, size=64, random_state=0)
 images = AuroraPreprocessor(dtype="uint8").fit_transform(data.images)
-simclr = SimCLRTransformer(
-    image_size=64,
-    augmentations=(ResizedCrop(scale=(0.2, 1.0)), VerticalFlip()),
-    max_epochs=1 if options.quick else 24,
-    batch_size=64,
-    lr=1e-3,
-    lr_schedule="cosine",
-    random_state=0,
-    verbose=1,
-)
+epochs = 1 if options.quick else 10
+simclr = SimCLRTransformer(**QUICK, image_size=64, max_epochs=epochs, random_state=0)
 embeddings = simclr.fit_transform(images)
 
 # %%
 # Systems
 # -------
-# Each is given X, the rows to learn from, their labels, and the rows without labels.
+# Each has its features X and a classifier.
 from importlib import import_module
 from pathlib import Path
 
@@ -64,17 +56,14 @@ from torchvision.models import ResNet18_Weights
 
 from sksimclr.baselines import FineTunedClassifier, PretrainedTransformer
 
-UNLABELLED = -1
 logistic = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+fine_tuned = FineTunedClassifier(FrozenEstimator(simclr), batch_size=32, random_state=0)
 pixels = AuroraPreprocessor(size=32).transform(data.images)
 systems = {
     "raw pixels": (pixels.reshape(len(pixels), -1), logistic),
     "SimCLR": (embeddings, logistic),
     "SimCLR, self-training": (embeddings, SelfTrainingClassifier(logistic)),
-    "SimCLR, fine-tuned": (
-        images,
-        FineTunedClassifier(FrozenEstimator(simclr), batch_size=32, random_state=0),
-    ),
+    "SimCLR, fine-tuned": (images, fine_tuned),
 }
 url = ResNet18_Weights.DEFAULT.url
 path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
@@ -85,39 +74,34 @@ if options.backbone:
     frozen = PretrainedTransformer(backbone, weights=None)
 if options.backbone or path.exists():
     systems["frozen features"] = (frozen.fit_transform(images), logistic)
-else:
-    print(f"No frozen features: download {url} to {path}")
 
 # %%
 # Scores
 # ------
-# Five times, other sequences are held out and other frames are labelled, at least one
+# Three times, other sequences are held out and other frames are labelled, at least one
 # of every class.
 from sklearn.model_selection import StratifiedGroupKFold
 
-percentages = [1, 5, 10, 50]
-scores = {system: np.zeros((len(percentages), 5)) for system in systems}
+percentages, n_repeats = [1, 5, 10, 50], 3
+scores = {system: np.zeros((len(percentages), n_repeats)) for system in systems}
 splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
-splits = splitter.split(images, data.target, data.groups)
-for fold, (train, test) in enumerate(splits):
+splits = list(splitter.split(images, data.target, data.groups))
+for fold, (train, test) in enumerate(splits[:n_repeats]):
     order = np.random.default_rng(fold).permutation(train)
     _, firsts = np.unique(data.target[order], return_index=True)
     order = np.concatenate([order[firsts], np.delete(order, firsts)])
     for row, percentage in enumerate(percentages):
-        labelled = order[: max(len(firsts), round(percentage / 100 * len(train)))]
+        n_labels = max(len(firsts), round(percentage / 100 * len(train)))
+        steps = 4 if options.quick else 40
+        epochs = int(np.ceil(steps / np.ceil(n_labels / fine_tuned.batch_size)))
+        fine_tuned.set_params(max_epochs=epochs)
         for system, (X, classifier) in systems.items():
-            rows, y = labelled, data.target
+            rows, y = order[:n_labels], data.target[order[:n_labels]]
             if isinstance(classifier, SelfTrainingClassifier):
-                rows = order
-                y = np.where(np.isin(np.arange(len(y)), labelled), y, UNLABELLED)
-            if isinstance(classifier, FineTunedClassifier):
-                steps = np.ceil(len(labelled) / classifier.batch_size)
-                total = 4 if options.quick else 50
-                classifier.set_params(max_epochs=int(np.ceil(total / steps)))
-            classifier.fit(X[rows], y[rows])
-            scores[system][row, fold] = 100 * classifier.score(
-                X[test], data.target[test]
-            )
+                rows = order  # -1 marks those without a label
+                y = np.where(np.arange(len(rows)) < n_labels, data.target[rows], -1)
+            score = classifier.fit(X[rows], y).score(X[test], data.target[test])
+            scores[system][row, fold] = 100 * score
 
 print(f"{'labelled frames, %':24}" + "".join(f"{p:>13}" for p in percentages))
 for system, found in scores.items():
@@ -139,7 +123,7 @@ for k, (system, found) in enumerate(scores.items()):
 ax.set(xscale="log", xlabel="labelled frames, percent", ylabel="top-1, percent")
 ax.set_xticks(percentages, percentages)
 figure.legend(loc="outside lower center", ncols=2, frameon=False)
-ax.set_title("Held-out sequences")
+ax.set(title="Held-out sequences")
 ax.spines[["top", "right"]].set_visible(False)
 figure.savefig("few_labels.png", dpi=150)
 print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes")

@@ -37,9 +37,9 @@ print(len(files), "files:", files[0].name, "to", files[-1].name)
 # %%
 # Crop and scale
 # --------------
-# Raw frames differ in brightness from camera to camera. ``AuroraPreprocessor`` keeps the
-# field of view and stretches the contrast of each frame. For images that are not of the
-# sky, leave it out. Always look at what comes out.
+# Raw frames differ in brightness from camera to camera. ``AuroraPreprocessor`` keeps
+# the field of view and stretches the contrast of each frame. For images that are not of
+# the sky, leave it out. Always look at what comes out.
 import matplotlib.pyplot as plt
 
 from sksimclr import AuroraPreprocessor
@@ -72,7 +72,8 @@ for row in simclr.history_[::3]:
     print(f"epoch {row['epoch']:2}: loss {row['loss']:.2f}, {row['seconds']:.1f} s")
 
 # %%
-# A loss that falls is a good sign. :doc:`/user_guide/monitoring` says what else to watch.
+# A loss that falls is a good sign. :doc:`/user_guide/monitoring` says what else to
+# watch.
 
 # %%
 # A map of the images
