@@ -16,6 +16,7 @@ import json
 import shutil
 import sys
 import threading
+import time
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -181,6 +182,7 @@ def look(browser, address, name, page, screen, folder):
         for entry in browser.get_log("browser")
         if entry["level"] in ("WARNING", "SEVERE")
     ]
+    time.sleep(0.5)  # until what fades in has done so
     browser.save_screenshot(str(folder / f"{name}_{screen}.png"))
     return [f"{page}, {screen}: {what}" for what in wrong]
 

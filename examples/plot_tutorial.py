@@ -84,6 +84,7 @@ from sklearn.manifold import TSNE
 
 from sksimclr.plotting import EmbeddingDisplay
 
+# sphinx_gallery_thumbnail_number = 2
 figure, ax = plt.subplots(figsize=(7, 6), layout="constrained")
 EmbeddingDisplay.from_predictions(
     embeddings,
