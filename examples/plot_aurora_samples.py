@@ -28,6 +28,7 @@ print(f"Counts from {data.images.min()} to {data.images.max()}, as in raw frames
 # -------------------------------------------------
 import matplotlib.pyplot as plt
 
+# sphinx_gallery_thumbnail_number = 2
 rows = [np.flatnonzero(data.target == k)[:8] for k in range(6)]
 
 
@@ -47,4 +48,18 @@ def show(images, title, **limits):
 show(data.images, "Raw frames, 2,000 to 15,000 counts", vmin=2000, vmax=15000)
 figure = show(images, "After AuroraPreprocessor", vmin=0, vmax=1)
 figure.savefig("aurora_samples.png", dpi=80)
+
+# %%
+# Frames of one sequence
+# ----------------------
+# Five frames of the same sky, five minutes apart, in each row. Whoever has seen the
+# first four knows the fifth, which is why a score must hold out whole sequences.
+sequences = make_aurora(15, size=192, n_sequences=3, random_state=3)
+images = AuroraPreprocessor().fit_transform(sequences.images)
+figure, axes = plt.subplots(3, 5, figsize=(8, 5.2), layout="constrained")
+for number, ax in enumerate(axes.flat):
+    ax.imshow(images[number], cmap="gray", vmin=0, vmax=1)
+    ax.set(xticks=[], yticks=[])
+    if number % 5 == 0:
+        ax.set_ylabel(data.target_names[sequences.target[number]])
 plt.show()

@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+import sksimclr
+
 ROOT = Path(__file__).resolve().parents[1]
 HABITS = ROOT / "docs" / "user_guide" / "scikit_learn.rst"
 
@@ -57,3 +59,37 @@ def test_every_test_of_search_pipelines_and_output_is_a_habit():
         names = functions_of(ROOT / "tests" / file)
         tests = {name for name in names if name.startswith("test_")} - apart
         assert not {name for name in tests if f"tests/{file}::{name}``" not in text}
+
+
+def test_api_page_lists_every_public_name():
+    """Those of the package, and those of its public modules."""
+    listed = re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.rst").read_text(), re.M)
+    expected = []
+    for name in set(sksimclr.__all__) - {"__version__"}:
+        public = getattr(sksimclr, name)
+        inner = [f"{name}.{each}" for each in getattr(public, "__all__", [])]
+        expected += inner or [name]
+    assert sorted(listed) == sorted(expected)
+
+
+def test_gallery_has_every_example_in_its_place():
+    """An example that is in no place would end the build of the documentation."""
+    path = ROOT / "docs" / "gallery.py"
+    (order,) = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "ORDER"
+    ]
+    assert sorted(order) == sorted(p.name for p in (ROOT / "examples").glob("*.py"))
+
+
+def test_examples_are_short():
+    """One idea each; the tutorial and the paper's table and clusters are longer."""
+    apart = {"plot_tutorial.py", "plot_paper_table.py", "plot_clusters.py"}
+    lengths = {
+        path.name: len(path.read_text().splitlines())
+        for path in (ROOT / "examples").glob("*.py")
+        if path.name not in apart
+    }
+    assert len(lengths) >= 12
+    assert {name: n for name, n in lengths.items() if not 60 <= n <= 130} == {}
