@@ -11,7 +11,8 @@ label or a classifier.
 # Embeddings
 # ----------
 # SimCLR never sees a label. The recipe is ``QUICK``, the encoder a small one that
-# trains in seconds; take ResNet18 for real frames.
+# trains in seconds. For real frames take ResNet18, the default: leave out ``encoder``,
+# and with it `small_encoder`, and write ``stem="imagenet"`` or ``image_size=64``.
 from torch import nn
 
 from sksimclr import AuroraPreprocessor, SimCLRTransformer

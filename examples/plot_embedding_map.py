@@ -2,16 +2,16 @@
 An embedding map with thumbnails
 ================================
 
-SimCLR puts alike images close together, without a label. A map of its embeddings shows
-whether that is what you would call alike: here beside a map of the raw pixels, with
-pictures on both and the classes as colours.
+SimCLR puts similar images close together, without a label. A map of its embeddings
+shows whether that is what you would call alike: here beside a map of the raw pixels,
+with pictures on both and the classes as colours.
 """
 
 # %%
 # The frames
 # ----------
 # Synthetic all-sky frames of six classes, cropped to the field of view and stretched in
-# contrast. They come in sequences of five alike frames.
+# contrast. They come in sequences of five similar frames.
 from sksimclr import AuroraPreprocessor
 from sksimclr.datasets import make_aurora
 
@@ -47,7 +47,7 @@ def small_encoder(n_channels):
 params = {"encoder": small_encoder, "image_size": 32, "random_state": 0}
 simclr = SimCLRTransformer(**QUICK, **params, max_epochs=12)
 untrained = SimCLRTransformer(**params, max_epochs=0)
-views = {
+features = {
     "raw pixels": AuroraPreprocessor(size=32).transform(data.images).reshape(700, -1),
     "untrained encoder": untrained.fit_transform(images),
     "SimCLR": simclr.fit_transform(images),
@@ -66,9 +66,9 @@ from sklearn.neighbors import KNeighborsClassifier
 neighbours = KNeighborsClassifier(5, metric="cosine")
 by_sequence = StratifiedGroupKFold(5, shuffle=True, random_state=0)
 accuracy = {}
-for name, features in views.items():
+for name, X in features.items():
     scores = cross_val_score(
-        neighbours, features, data.target, groups=data.groups, cv=by_sequence
+        neighbours, X, data.target, groups=data.groups, cv=by_sequence
     )
     accuracy[name] = 100 * scores.mean()
     print(f"{name:17} k-NN accuracy {accuracy[name]:.1f} %")
@@ -94,7 +94,7 @@ discs = np.stack([sky, sky, sky, opaque], axis=-1)
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
 for ax, name in zip(axes, ("raw pixels", "SimCLR"), strict=True):
     EmbeddingDisplay.from_predictions(
-        views[name],
+        features[name],
         data.target,
         images=discs,
         target_names=data.target_names,

@@ -1,6 +1,6 @@
 """
-Few labels
-==========
+What 1 to 50 % of the labels are worth
+======================================
 
 Labels are what space physicists do not have. Here 1, 5, 10 and 50 % of the frames are
 labelled, SimCLR sees all of them without labels, and every system is scored on
@@ -30,7 +30,7 @@ from sksimclr.recipes import QUICK
 parser = argparse.ArgumentParser(description="Scores against the number of labels.")
 parser.add_argument("--backbone", help="module:factory of a network with its weights")
 parser.add_argument("--quick", action="store_true")
-options = parser.parse_args()
+options = parser.parse_known_args()[0]  # those of a notebook are not ours
 
 started = time.perf_counter()
 data = make_aurora(120 if options.quick else 800, size=64, random_state=0)

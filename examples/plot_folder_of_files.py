@@ -11,7 +11,8 @@ embeddings, embeddings become clusters, and clusters a table with a row per file
 # A folder
 # --------
 # Synthetic frames stand in for yours: 16-bit grey PNG files of three stations, five
-# frames a night, named by time and station.
+# frames a night, named by time and station. pandas makes the tables (``pip install
+# pandas``).
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -36,7 +37,8 @@ for k, frame in enumerate(data.images):
 # From here on, it is the same for any folder. ``AuroraPreprocessor`` reads the files
 # block by block and keeps what it makes of them, here a byte per pixel. Where images
 # need no preprocessing, ``SimCLRTransformer`` takes the paths itself, and reads them
-# batch by batch.
+# batch by batch. Its encoder is a small one here, for speed; without ``encoder``, it is
+# a ResNet18.
 from sklearn.pipeline import make_pipeline
 from torch import nn
 

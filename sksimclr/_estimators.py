@@ -149,7 +149,8 @@ def warn_of_collapse(history, n_images, batch_size):
     if found:
         warnings.warn(
             f"The encoder may have collapsed: {'; and '.join(found)}. Train longer, "
-            "change lr, or check images and augmentations.",
+            "change lr, use more images that differ, or check images and "
+            "augmentations.",
             ConvergenceWarning,
             stacklevel=_level_of_caller(),
         )

@@ -130,8 +130,8 @@ class NearestIndexClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstima
 
     The baseline that tells how much of a score comes from neighbours in time. It
     sees no image at all: X is the running number of each image in its sequence. On
-    OATH and its given splits it is right for 94.7 +- 0.6 % of the images (six
-    classes), which is more than most published classifiers; with whole blocks of
+    OATH and its given folds it is right for 94.7 +- 0.6 % of the images (six
+    classes), more than any system of Johnson et al. (2021); with whole blocks of
     200 images held out it falls below 40 %. Print it beside every score.
 
     Attributes

@@ -125,9 +125,9 @@ class GaussianNoise:
     """Add Gaussian noise to images, independent in every pixel and channel.
 
     Not part of the paper's recipe. Equal to torchvision's ``gaussian_noise`` without
-    clipping, for the same noise: where there was little light it would leave the
-    brighter half of the noise alone. The result may thus leave [0, 1] a little; put it
-    behind `BrightnessContrast`, which refuses that.
+    clipping, for the same noise: where there is little light, clipping would leave
+    nothing but the brighter half of the noise. The result may thus leave [0, 1] a
+    little; put it behind `BrightnessContrast`, which refuses that.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
     """Classify images with a pretrained network that is trained further, with labels.
 
     The second row of the table of Johnson et al. [1]_, a ResNet18 that was trained on
-    ImageNet; and the way to use few labels best: pretrain a
+    ImageNet; and a way to use few labels: pretrain a
     :class:`~sksimclr.SimCLRTransformer` on all images, fine-tune it on the labelled
     ones. The encoder and a linear layer behind it are trained together, by the cross
     entropy of augmented images.

@@ -32,7 +32,7 @@ Synthetic all-sky images of the aurora
 --------------------------------------
 Raw-like frames of a THEMIS all-sky camera in the six classes of the Oslo Auroral
 THEMIS data set (OATH), drawn by sksimclr.datasets.make_aurora: no measurement, no
-radiative model, and no substitute for real images. Frames come in sequences of alike
+radiative model, and no substitute for real images. Frames come in sequences of similar
 frames; `groups` numbers them. A random split tests on near copies of training images:
 hold out whole sequences for an honest score.
 """
@@ -43,7 +43,7 @@ def make_aurora(n_samples, *, size=256, n_sequences=None, random_state=None):
 
     A stand-in for real frames in tests, examples and quick trials, with what makes
     real ones hard: forms at any place and angle, weak aurora, airglow, twilight, thin
-    clouds, moonlight, and sequences of alike frames that leak through random splits.
+    clouds, moonlight, and sequences of similar frames that leak through random splits.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def make_aurora(n_samples, *, size=256, n_sequences=None, random_state=None):
         Side of the square frames in pixels, at least 16. Smaller frames show the same
         sky with less noise, as if pixels had been binned.
     n_sequences : int, default=None
-        Number of sequences of consecutive alike frames, from 1 to ``n_samples``. None
+        Number of sequences of consecutive similar frames, from 1 to ``n_samples``. None
         makes sequences of five frames, and at least six sequences if there are six
         frames.
     random_state : int, RandomState instance or None, default=None
