@@ -8,10 +8,38 @@ import torch
 import torchvision.models
 from torch import nn
 
+from sksimclr._random import torch_seeded
+
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 CIFAR_SIZE = 32  # largest image side, in pixels, that gets the small stem by default
 
 EncoderFactory = Callable[[int], nn.Module]
+
+
+def make_networks(
+    encoder: str | EncoderFactory,
+    *,
+    stem: str,
+    n_channels: int,
+    image_size: int,
+    projection_dim: int,
+    seed: int,
+) -> tuple[nn.Module, nn.Module, int]:
+    """Build an encoder and its projection head; the same ones for the same arguments.
+
+    Arguments as those of :func:`make_encoder` and :func:`make_projection_head`.
+
+    Returns
+    -------
+    encoder, projector : nn.Module
+    n_features : int
+        Length of an embedding.
+    """
+    shape = {"n_channels": n_channels, "image_size": image_size}
+    with torch_seeded(seed):
+        network = make_encoder(encoder, stem=stem, **shape)
+        n_features = embedding_dim(network, **shape)
+        return network, make_projection_head(n_features, projection_dim), n_features
 
 
 def make_encoder(

@@ -122,6 +122,12 @@ class FileImages(Images):
     """Images in files, decoded when they are read."""
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]]):
+        for number, path in enumerate(paths):
+            if not isinstance(path, (str, os.PathLike)):
+                raise ValueError(
+                    f"Expected a path for every image, got {path!r} for image {number}."
+                    " Leave such rows out."
+                )
         self._paths = [os.fspath(path) for path in paths]
         for path in self._paths:
             if not os.path.exists(path):
@@ -200,7 +206,7 @@ def as_images(X: Any, image_shape: tuple[int, ...] | None = None) -> Images:
 
 
 def is_path_sequence(X: Any) -> bool:
-    """Say whether `X` is a one-dimensional sequence that starts with a path.
+    """Say whether `X` is a one-dimensional sequence with a path in it.
 
     Raises a ValueError for what was probably meant as one.
     """
@@ -217,7 +223,7 @@ def is_path_sequence(X: Any) -> bool:
         return False
     if len(X) == 0:
         raise ValueError("X is empty (0 samples): there are no images and no paths.")
-    return isinstance(next(iter(X)), (str, os.PathLike))
+    return any(isinstance(item, (str, os.PathLike)) for item in X)
 
 
 def is_memory_mapped(X: Any) -> bool:

@@ -37,10 +37,8 @@ class ImageFeaturesOutMixin(ClassNamePrefixFeaturesOutMixin):
         ndarray of str
             The class's name in lower case and a number: "simclrtransformer0", ...
         """
-        is_column_of_images = (
-            np.shape(input_features) == (1,)
-            and not hasattr(self, "feature_names_in_")
-            and getattr(self, "n_features_in_", 1) > 1
+        is_column_of_images = np.shape(input_features) == (1,) and not hasattr(
+            self, "feature_names_in_"
         )
         return super().get_feature_names_out(
             None if is_column_of_images else input_features
@@ -57,8 +55,9 @@ class ImagesOutMixin:
         ----------
         transform : {"default", "pandas", "polars"}, default=None
             With "pandas", X in a data frame or series becomes a data frame of the same
-            index, with one column, "image", of arrays. Otherwise the images come in an
-            array. None changes nothing.
+            index: with a column for each value if the images are rows, else with one
+            column, "image", of arrays. Otherwise the images come in an array. None
+            changes nothing.
 
         Returns
         -------
@@ -81,5 +80,9 @@ class ImagesOutMixin:
             return images
         if not isinstance(X, (pandas.DataFrame, pandas.Series)):
             return images
+        if images.ndim == 2:
+            prefix = type(self).__name__.lower()
+            names = [f"{prefix}{k}" for k in range(images.shape[1])]
+            return pandas.DataFrame(images, index=X.index, columns=names)
         cells = pandas.Series(list(images), index=X.index, dtype=object)
         return cells.to_frame("image")

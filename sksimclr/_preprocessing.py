@@ -176,7 +176,8 @@ class AuroraPreprocessor(
             Grey images in the layout of X: ``(n, H, W)`` for such frames and for
             paths, ``(n, H, W, 1)`` for frames with channels, rows for rows. Of
             several channels, the only one with signal is taken, or the luminance.
-            A data frame of images if `set_output` says so.
+            With pandas output, and X in a data frame or series, a data frame with one
+            column of images, or for rows with a column for each value.
 
         Raises
         ------

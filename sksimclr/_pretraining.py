@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sksimclr._checkpoint import CheckpointFolder
 from sksimclr._device import resolve_bfloat16, resolve_device
 from sksimclr._distributed import join_processes
-from sksimclr._encoders import embedding_dim, make_encoder, make_projection_head
+from sksimclr._encoders import make_networks
 from sksimclr._estimators import (
     check_loss,
     loop_plan,
@@ -17,7 +17,7 @@ from sksimclr._estimators import (
     warn_of_collapse,
 )
 from sksimclr._fingerprint import fit_fingerprint
-from sksimclr._random import spawn_seeds, torch_seeded
+from sksimclr._random import spawn_seeds
 from sksimclr._state import to_cpu
 from sksimclr._training import ViewPlan, train
 from sksimclr._weights import find_weights, load_weights
@@ -31,8 +31,7 @@ def begin(simclr, images, *, goes_on):
     Parameters
     ----------
     simclr : SimCLRTransformer
-        Gains `history_`, empty, `_n_features_out` and `_encoder_made_from`, unless it
-        goes on.
+        Gains `history_`, empty, `_n_features_out` and `_made_from`, unless it goes on.
     images : Images
     goes_on : bool
         Whether to start from copies of its fitted networks.
@@ -50,16 +49,19 @@ def begin(simclr, images, *, goes_on):
         return networks, spawn_seeds((seed, simclr.n_iter_), 3)
     path = None if simclr.weights is None else find_weights(simclr.weights)
     weight_seed, *seeds = spawn_seeds(seed, 4)
-    shape = {"n_channels": images.n_channels, "image_size": int(simclr.image_size)}
-    made_from = {"encoder": simclr.encoder, "stem": simclr.stem, **shape}
-    with torch_seeded(weight_seed):
-        encoder = make_encoder(**made_from)
-        n_features = embedding_dim(encoder, **shape)
-        projector = make_projection_head(n_features, int(simclr.projection_dim))
+    made_from = {
+        "encoder": simclr.encoder,
+        "stem": simclr.stem,
+        "n_channels": images.n_channels,
+        "image_size": int(simclr.image_size),
+        "projection_dim": int(simclr.projection_dim),
+        "seed": weight_seed,
+    }
+    encoder, projector, n_features = make_networks(**made_from)
     if path is not None:
         load_weights(path, encoder, projector, n_channels=images.n_channels)
     simclr._n_features_out = n_features
-    simclr._encoder_made_from = made_from
+    simclr._made_from = made_from
     simclr.history_ = []
     return (encoder, projector), seeds
 

@@ -65,7 +65,7 @@ class SimCLRTransformer(
     stem : {"auto", "imagenet", "cifar"}, default="auto"
         First layers of a ResNet: 7 x 7 convolution of stride 2 and max pooling, or
         3 x 3 convolution alone, with 16 times the work for all layers behind it. "auto"
-        is "cifar" for an `image_size` up to 32.
+        is "cifar" for an `image_size` up to 32. Without effect on a factory's network.
     weights : str or path-like, default=None
         Start from these weights instead of random ones: a file that
         :meth:`save_weights` wrote, a state dict with the same keys, or "aurora-fm", the

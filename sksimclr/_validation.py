@@ -108,10 +108,9 @@ def _column_of_images(X):
     if not is_table and not hasattr(X, "to_list"):
         return X
     column = X[X.columns[0]] if is_table else X
-    first = next(iter(column), None)
-    if isinstance(first, (str, os.PathLike)):
-        return column
-    return list(column) if np.ndim(first) else X
+    if any(isinstance(item, (str, os.PathLike)) for item in column):
+        return column  # others are missing values, of which FileImages speaks
+    return list(column) if np.ndim(next(iter(column), None)) else X
 
 
 def _stack(X):

@@ -9,6 +9,8 @@ import pytest  # noqa: E402
 import real_data  # noqa: E402
 import torch  # noqa: E402
 
+from sksimclr import SimCLRTransformer  # noqa: E402
+
 
 @pytest.fixture(scope="session", name="real_data")
 def real_data_folder():
@@ -42,3 +44,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Return a list that grows by every fit of SimCLR."""
+    counted, fit = [], SimCLRTransformer.fit
+    monkeypatch.setattr(
+        SimCLRTransformer, "fit", lambda *args: counted.append(1) or fit(*args)
+    )
+    return counted

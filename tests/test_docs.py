@@ -53,6 +53,7 @@ def test_every_test_of_search_pipelines_and_output_is_a_habit():
         "test_every_public_estimator_is_among_those",
         "test_index_of_a_series_is_kept_by_a_transformer",
         "test_output_chosen_survives_a_clone",
+        "test_rows_of_a_table_stay_columns_behind_the_preprocessor",
         "test_subclass_elsewhere_does_not_link_to_a_page_that_is_not_there",
     }
     for file in ("test_search.py", "test_pipelines.py", "test_output.py"):

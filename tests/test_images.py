@@ -182,6 +182,10 @@ def test_not_finite_is_named_at_once(bad, shape):
         ([np.zeros((4, 4)), np.zeros((4, 5))], r"\(4, 5\) in image 1"),
         (np.array([[["a"]]]), "Unable to convert|must be numbers|dtype='numeric'"),
         ("frames.png", "single path 'frames.png'"),
+        (["a.png", None], "got None for image 1. Leave such rows out"),
+        (pd.Series([None, "a.png"], dtype="string"), "got <NA> for image 0"),
+        (pd.DataFrame({"file": ["a.png", np.nan]}), "got nan for image 1"),
+        (pl.DataFrame({"file": [None, "a.png"]}), "got None for image 0"),
         (np.zeros((2, 8, 8), complex), "Complex data not supported"),
     ],
 )

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
 from sklearn.utils.fixes import parse_version
@@ -136,6 +136,25 @@ def test_index_is_kept_from_end_to_end(frames, table, form):
     found = pipe.set_output(transform="pandas").fit_transform(X)
     assert found.index.equals(pd.Index(SHUFFLED))
     assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("names", [None, [f"pixel{k}" for k in range(576)]])
+def test_rows_of_a_table_stay_columns_behind_the_preprocessor(frames, names):
+    """With their index and its names, for steps that want numbers, not images."""
+    X = pd.DataFrame(frames.reshape(20, 576), index=SHUFFLED, columns=names)
+    pipe = make_pipeline(AuroraPreprocessor(), PCA(3))
+    expected = pipe.fit_transform(X)
+    with config_context(transform_output="pandas"):
+        found = pipe.fit_transform(X)
+        rows = pipe[0].transform(X)
+    assert found.index.equals(rows.index) and rows.index.equals(X.index)
+    assert_allclose(found, expected, **PCA_TOLERANCE)
+    assert list(rows.columns) == list(pipe[0].get_feature_names_out())
+    assert_array_equal(rows, pipe[0].transform(X))
+    two = FeatureUnion([("a", pipe[0]), ("b", AuroraPreprocessor(0.5))])
+    both = two.set_output(transform="pandas").fit_transform(X)
+    assert list(both.columns) == list(two.get_feature_names_out())
+    assert_array_equal(both.iloc[:, :576], rows)
 
 
 @pytest.mark.parametrize("make", [tiny_simclr, tiny_pretrained])

@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
@@ -154,6 +155,26 @@ def counted_encoder(n_channels):
 
 
 counted_encoder.n_calls = 0
+
+
+class WithLock(SimCLRTransformer):
+    """A subclass that leaves out what cannot be pickled, as subclasses do."""
+
+    def __getstate__(self):
+        """Return the attributes but for the lock."""
+        return {k: v for k, v in super().__getstate__().items() if k != "lock_"}
+
+
+def test_subclass_decides_what_is_in_its_copies(images, tmp_path):
+    """By its `__getstate__`; networks and the state of partial_fit are kept."""
+    simclr = WithLock(**tiny_simclr().get_params()).partial_fit(images)
+    simclr.lock_, more = threading.Lock(), (WithLock, tiny_encoder)
+    for copied in (*trips(simclr, tmp_path), through_skops(simclr, *more)):
+        assert type(copied) is WithLock and not hasattr(copied, "lock_")
+        assert_equal_networks(simclr, copied)
+    assert hasattr(simclr, "lock_")
+    expected = pickle.loads(pickle.dumps(simclr)).partial_fit(images)
+    assert_equal_networks(simclr.partial_fit(images), expected)
 
 
 def test_files_of_a_resnet18_have_its_weights_once(resnet_pipe, resnet_files):
@@ -321,6 +342,33 @@ def test_skops_makes_the_network_that_was_fitted(images):
     assert torch.equal(torch.random.get_rng_state(), before)
     assert_array_equal(again.transform(images), expected)
     assert again.get_params() == simclr.get_params()
+
+
+class Waves(nn.Module):
+    """Cosines of random sums of pixels, which no state dict has, and a layer."""
+
+    def __init__(self):
+        super().__init__()
+        weight = torch.randn(64, 16)
+        self.register_buffer("weight", weight, persistent=False)
+        self.layer = nn.LazyLinear(8)  # knows its size after the first batch
+
+    def forward(self, pixels):
+        """Return 8 features."""
+        return self.layer((pixels.flatten(1) @ self.weight).cos())
+
+
+def waves_encoder(n_channels):
+    """Return a new one."""
+    return Waves()
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_skops_calls_the_factory_as_fit_did(images):
+    """With the same random draws, and an empty batch for layers that wait for one."""
+    simclr = tiny_simclr(encoder=waves_encoder, random_state=3).fit(images)
+    again = through_skops(simclr, waves_encoder)
+    assert_array_equal(again.transform(images), simclr.transform(images))
 
 
 def test_a_factory_that_has_changed_is_named(images, monkeypatch):

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 from tiny import tiny_pretrained, tiny_simclr
 
-from sksimclr import AuroraPreprocessor, SimCLRTransformer
+from sksimclr import AuroraPreprocessor
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -58,16 +58,6 @@ def make_simclr(**params):
 def embed(stripes):
     """Return a fitted pipeline that scales embeddings."""
     return make_pipeline(make_simclr(), StandardScaler()).fit(stripes[0])
-
-
-@pytest.fixture
-def fits(monkeypatch):
-    """Return a list that grows by every fit of SimCLR."""
-    counted, fit = [], SimCLRTransformer.fit
-    monkeypatch.setattr(
-        SimCLRTransformer, "fit", lambda *args: counted.append(1) or fit(*args)
-    )
-    return counted
 
 
 # Clusters, neighbours, maps

@@ -36,7 +36,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from tiny import tiny_simclr
 
-from sksimclr import AuroraPreprocessor, SimCLRTransformer
+from sksimclr import AuroraPreprocessor
 from sksimclr.augmentations import HorizontalFlip, ResizedCrop, VerticalFlip
 from sksimclr.datasets import make_aurora
 
@@ -159,16 +159,6 @@ def test_what_was_tried_can_be_read(aurora, capsys):
 
 
 # Caching
-
-
-@pytest.fixture
-def fits(monkeypatch):
-    """Return a list that grows by every fit of SimCLR."""
-    counted, fit = [], SimCLRTransformer.fit
-    monkeypatch.setattr(
-        SimCLRTransformer, "fit", lambda *args: counted.append(1) or fit(*args)
-    )
-    return counted
 
 
 def search_classifier(data, memory):
