@@ -36,7 +36,8 @@ started = time.perf_counter()
 data = make_aurora(120 if options.quick else 800, size=64, random_state=0)
 images = AuroraPreprocessor(dtype="uint8").fit_transform(data.images)
 epochs = 1 if options.quick else 10
-simclr = SimCLRTransformer(**QUICK, image_size=64, max_epochs=epochs, random_state=0)
+size = {"image_size": 32, "stem": "imagenet"}
+simclr = SimCLRTransformer(**QUICK, **size, max_epochs=epochs, random_state=0)
 embeddings = simclr.fit_transform(images)
 
 # %%
@@ -121,9 +122,8 @@ for k, (system, found) in enumerate(scores.items()):
     look = {"color": colours[k], "capsize": 2, "label": system}
     ax.errorbar(x, found.mean(1), found.std(1), fmt=styles[k], **look)
 ax.set(xscale="log", xlabel="labelled frames, percent", ylabel="top-1, percent")
-ax.set_xticks(percentages, percentages)
+ax.set(title="Held-out sequences", xticks=percentages, xticklabels=percentages)
 figure.legend(loc="outside lower center", ncols=2, frameon=False)
-ax.set(title="Held-out sequences")
 ax.spines[["top", "right"]].set_visible(False)
 figure.savefig("few_labels.png", dpi=150)
 print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes")
