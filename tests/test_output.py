@@ -185,7 +185,9 @@ def test_rows_of_a_column_transformer_stay_together(
             ("place", StandardScaler(), ["latitude", "longitude"]),
         ]
     ).set_output(transform=container)
-    X = pl.from_pandas(table.astype({"path": str})) if container == "polars" else table
+    X = table
+    if container == "polars":
+        X = pl.DataFrame(table.astype({"path": str}).to_dict("list"))
     found = both.fit_transform(X)
     embeddings = (
         clone(images).set_output(transform="default").fit_transform(frames[SHUFFLED])
