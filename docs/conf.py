@@ -9,7 +9,10 @@ import os
 import sys
 from pathlib import Path
 
-import sksimclr
+# The classifiers of the gallery are so small that threads of BLAS wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import sksimclr  # noqa: E402 (it brings NumPy, which reads that once)
 
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ["TQDM_DISABLE"] = "1"  # a page shows what progress bars leave behind
