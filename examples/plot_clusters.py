@@ -47,6 +47,7 @@ from sklearn.cluster import KMeans
 from sksimclr.plotting import SilhouetteDisplay
 
 k_means = KMeans(n_init=5, random_state=0)
+plt.rcParams["font.size"] = 8
 figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
 silhouette = SilhouetteDisplay.from_estimator(
     k_means, embeddings, data.target, n_clusters=range(3, 16), ax=left
