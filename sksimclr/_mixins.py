@@ -10,6 +10,7 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
 
+_OUTPUTS = ("default", "pandas", "polars")
 DOCUMENTATION = "https://sksimclr.readthedocs.io/en/stable/"
 
 
@@ -62,7 +63,14 @@ class ImagesOutMixin:
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            `transform` is none of these.
         """
+        if transform not in (None, *_OUTPUTS):
+            raise ValueError(f"transform must be one of {_OUTPUTS}, got {transform!r}.")
         if transform is not None:
             self._sklearn_output_config = {"transform": transform}  # clone copies it
         return self

@@ -119,6 +119,8 @@ def test_output_chosen_survives_a_clone(frames):
     assert preprocessor.transform(column).index.equals(column.index)
     preprocessor.set_output(transform="default")
     assert isinstance(preprocessor.transform(column), np.ndarray)
+    with pytest.raises(ValueError, match="'default', 'pandas', 'polars'.*got 'arrow'"):
+        preprocessor.set_output(transform="arrow")
 
 
 @pytest.mark.parametrize("form", ["paths", "images", "rows", "column of paths"])

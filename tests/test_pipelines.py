@@ -233,7 +233,7 @@ def test_self_training_labels_what_has_no_label(stripes, embed):
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_calibration_makes_probabilities_honest(stripes, embed, frozen, fits):
+def test_calibrated_probabilities_are_of_the_right_kind(stripes, embed, frozen, fits):
     """They sum to one and are surer of the right kind; the encoder may be frozen."""
     images, kinds = stripes
     pipe = (

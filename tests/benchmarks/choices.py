@@ -15,12 +15,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.model_selection import cross_val_score
+from time_to_quality import PROBES, aurora
 
-from sksimclr import AuroraPreprocessor, SimCLRTransformer
+from sksimclr import SimCLRTransformer
 from sksimclr.augmentations import (
     BrightnessContrast,
     HorizontalFlip,
@@ -28,7 +26,6 @@ from sksimclr.augmentations import (
     Rotation,
     VerticalFlip,
 )
-from sksimclr.datasets import make_aurora
 from sksimclr.recipes import QUICK
 
 START = QUICK | {"image_size": 32, "stem": "imagenet", "max_epochs": 10}
@@ -56,15 +53,14 @@ DRAWS = (21, 22, 23, 24)
 COLUMNS = ["change", "to", "draw", "seconds", "accuracy", "deviation"]
 
 
-def measure(data, images, folds, **params):
+def measure(images, y, folds, **params):
     """Return CPU seconds of training, mean and deviation of the accuracy."""
     started = time.process_time()
     simclr = SimCLRTransformer(**params, random_state=0).fit(images)
     seconds = time.process_time() - started
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     embeddings = simclr.transform(images)
     scores = 100 * cross_val_score(
-        probe, embeddings, data.target, cv=folds, error_score="raise"
+        PROBES[0], embeddings, y, cv=folds, error_score="raise"
     )
     return seconds, scores.mean(), scores.std()
 
@@ -93,15 +89,12 @@ def main(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     done = {(row["change"], row["to"], int(row["draw"])) for row in read(path)}
     for draw in DRAWS:
-        data = make_aurora(800, size=64, random_state=draw)
-        images = AuroraPreprocessor().fit_transform(data.images)
-        splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
-        folds = list(splitter.split(images, data.target, data.groups))
+        images, _, y, folds, _ = aurora(draw)
         for change, settings in CHANGES.items():
             for name, params in settings.items():
                 if (change, name, draw) in done:
                     continue
-                found = measure(data, images, folds, **(START | params))
+                found = measure(images, y, folds, **(START | params))
                 add(path, [change, name, draw, *np.round(found, 2)])
 
 
