@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sksimclr import (
+        archive,
         augmentations,
         baselines,
         datasets,
@@ -31,6 +32,7 @@ _ESTIMATORS = {
     "SimCLRTransformer": "_simclr",
 }
 _MODULES = (
+    "archive",
     "augmentations",
     "baselines",
     "datasets",
@@ -44,6 +46,7 @@ __all__ = [
     "AuroraPreprocessor",
     "SimCLRTransformer",
     "__version__",
+    "archive",
     "augmentations",
     "baselines",
     "datasets",

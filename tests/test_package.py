@@ -57,8 +57,11 @@ _LEVELS = {
     "model_selection": 3,
     "datasets": 3,
     "baselines": 3,
+    "archive": 4,
     "plotting": 4,
     "__init__": 4,
+    "_commands": 5,
+    "__main__": 5,
 }
 _TORCH_MODULES = [
     "_decoding",
