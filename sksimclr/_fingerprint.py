@@ -4,6 +4,7 @@ import functools
 import hashlib
 import os
 import re
+from numbers import Number
 
 import numpy as np
 
@@ -16,6 +17,8 @@ _WITHOUT_EFFECT = (
     "verbose",
     "warm_start",
 )
+# what a fit has noted besides what it learnt
+_NOTES = ("history_", "_made_from", "_state", "memory", *_WITHOUT_EFFECT)
 _BLOCK = 256  # images hashed in one go; of data that is not in memory, as many in all
 
 
@@ -91,3 +94,73 @@ def _hash(arrays):
     for array in arrays:
         digest.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
     return digest.hexdigest()[:16]
+
+
+def model_fingerprint(estimator):
+    """Return a digest of all that decides on what a fitted estimator predicts.
+
+    Equal in every process, and for an estimator that was saved and loaded.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted; a pipeline, for example.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    _add(digest, estimator, set())
+    return digest.hexdigest()[:16]
+
+
+def _parts_of(value):
+    """Return what an object consists of."""
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    if hasattr(value, "__dict__"):
+        kept = {k: v for k, v in vars(value).items() if k not in _NOTES}
+        return [name, kept]
+    return [name, *value.__reduce_ex__(2)[1:3]]  # compiled classes
+
+
+def _is_plain(value):
+    """Say whether a short text has all of a value."""
+    plain = (str, bytes, Number, np.generic, np.dtype, os.PathLike, slice, range)
+    plain += (np.random.RandomState, functools.partial)
+    return value is None or isinstance(value, plain) or hasattr(value, "__qualname__")
+
+
+def _add(digest, value, above):
+    """Add a value to a digest; `above` are the objects that it is a part of."""
+    if id(value) in above:
+        digest.update(b"itself")
+        return
+    above = above | {id(value)}
+    if hasattr(value, "state_dict"):
+        arrays = {
+            name: tensor.detach().cpu().numpy()
+            for name, tensor in value.state_dict().items()
+        }
+        parts = [type(value).__qualname__, arrays]
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        digest.update(f"{value.dtype.str} {value.shape} {_hash([value])}".encode())
+        return
+    elif isinstance(value, np.ndarray):
+        parts = value.tolist()
+    elif isinstance(value, dict):
+        parts = sorted(value.items(), key=lambda item: str(item[0]))
+    elif isinstance(value, (set, frozenset)):
+        parts = sorted(value, key=repr)
+    elif isinstance(value, (list, tuple)):
+        parts = value
+    elif _is_plain(value):
+        digest.update(_describe(value).encode())
+        return
+    else:
+        parts = _parts_of(value)
+    digest.update(f"{len(parts)}(".encode())
+    for part in parts:
+        _add(digest, part, above)
+    digest.update(b")")

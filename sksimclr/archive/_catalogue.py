@@ -1,0 +1,317 @@
+"""The catalogue: a folder of Parquet files, a row for each frame and for each file.
+
+`_catalogue.json` says which model made it. `_files` holds a row for each input file:
+what is done, and what could not be read. Everything else is one Parquet data set,
+partitioned by site and date.
+"""
+
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+from uuid import uuid4
+
+FORMAT = 1
+UNKNOWN = "unknown"  # site or date that a file does not tell
+_HEADER = "_catalogue.json"
+_LOCK = "_lock"
+_FILES = "_files"
+
+
+def read_catalogue(catalogue, *, columns=None):
+    """Read the rows of a catalogue, one for each frame.
+
+    Parameters
+    ----------
+    catalogue : str or path-like
+        Folder that `label_archive` has written.
+    columns : list of str, default=None
+        Those to read, all of them by default. Of a large archive, leave out
+        "embedding".
+
+    Returns
+    -------
+    pyarrow.Table
+        Ordered by site, time, file and frame; ``.to_pandas()`` makes a data frame.
+        `label_archive` describes the columns.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such catalogue.
+    ValueError
+        A column is not there, or the catalogue is of a later version.
+
+    See Also
+    --------
+    read_failures : The files that could not be read.
+
+    Notes
+    -----
+    Any program that reads Parquet can read the folder; names that begin with "_" are not
+    part of the data set. For more rows than memory holds, use
+    ``pyarrow.dataset.dataset(catalogue, partitioning="hive")``, Dask, Polars or DuckDB.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sksimclr import AuroraPreprocessor, SimCLRTransformer
+    >>> from sksimclr.archive import label_archive, read_catalogue
+    >>> from sksimclr.datasets import make_aurora
+    >>> data = make_aurora(12, size=32, random_state=0)
+    >>> simclr = SimCLRTransformer(image_size=32, stem="imagenet", max_epochs=0)
+    >>> pipe = make_pipeline(AuroraPreprocessor(), simclr, LogisticRegression())
+    >>> pipe = pipe.fit(data.images, np.take(data.target_names, data.target))
+    >>> folder = tempfile.mkdtemp()
+    >>> np.save(f"{folder}/20140310_0600_gill.npy", data.images)
+    >>> run = label_archive(pipe, folder, f"{folder}/catalogue")
+    >>> table = read_catalogue(f"{folder}/catalogue", columns=["site", "frame", "label"])
+    >>> table.num_rows, table.column_names
+    (12, ['site', 'frame', 'label'])
+    """
+    rows = open_rows(catalogue)
+    known = rows.schema.names
+    missing = [name for name in columns or () if name not in known]
+    if missing:
+        raise ValueError(f"The catalogue has no columns {missing}; it has {known}.")
+    order = ["site", "time", "file", "frame"]
+    wanted = known if columns is None else list(columns)
+    table = rows.to_table(columns=list(dict.fromkeys([*wanted, *order])))
+    table = table.sort_by([(name, "ascending") for name in order])
+    return table.select(wanted)
+
+
+def read_failures(catalogue):
+    """Read which files of an archive could not be read, or not wholly, and why.
+
+    Parameters
+    ----------
+    catalogue : str or path-like
+        Folder that `label_archive` has written.
+
+    Returns
+    -------
+    pyarrow.Table
+        Ordered by file: "file", its absolute path; "n_frames" that it gave to the
+        catalogue; "reason". Where ``n_frames > 0`` a part was read and is labelled.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such catalogue.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sksimclr import SimCLRTransformer
+    >>> from sksimclr.archive import label_archive, read_failures
+    >>> from sksimclr.datasets import make_aurora
+    >>> simclr = SimCLRTransformer(image_size=32, stem="imagenet", max_epochs=0)
+    >>> simclr = simclr.fit(make_aurora(8, size=32, random_state=0).images)
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> n_bytes = (folder / "night.pgm.gz").write_bytes(b"")
+    >>> run = label_archive(simclr, folder, folder / "out", embeddings=True)
+    >>> read_failures(folder / "out")["n_frames"].to_pylist()
+    [0]
+    """
+    import pyarrow.compute as pc
+
+    table = read_files(catalogue)
+    return table.filter(pc.field("reason") != "").sort_by("file")
+
+
+def open_rows(catalogue):
+    """Return the `pyarrow.dataset.Dataset` of the frames of a catalogue."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    schema = frame_schema(read_header(catalogue))
+    keys = pa.schema([("site", pa.string()), ("date", pa.string())])
+    for key in keys:
+        schema = schema.append(key)
+    return ds.dataset(
+        os.fspath(catalogue),
+        schema=schema,
+        format="parquet",
+        partitioning=ds.partitioning(keys, flavor="hive"),
+    )
+
+
+def read_files(catalogue):
+    """Return the table of the input files that are done."""
+    import pyarrow.dataset as ds
+
+    read_header(catalogue)
+    folder = os.fspath(Path(catalogue) / _FILES)
+    return ds.dataset(folder, schema=_file_schema(), format="parquet").to_table()
+
+
+def read_header(catalogue):
+    """Return what `_catalogue.json` says."""
+    path = Path(catalogue) / _HEADER
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{str(catalogue)!r} is no catalogue: it has no {_HEADER}. Make one with "
+            "sksimclr.archive.label_archive or `sksimclr label`."
+        )
+    header = json.loads(path.read_text())
+    if header["format"] > FORMAT:
+        raise ValueError(
+            f"{str(path)!r} has format {header['format']}, this version of sksimclr "
+            f"knows formats up to {FORMAT}. Use a newer version."
+        )
+    return header
+
+
+def frame_schema(header):
+    """Return the schema of the rows of frames, without the partition columns."""
+    import pyarrow as pa
+
+    fields = [
+        ("file", pa.string()),
+        ("frame", pa.int32()),
+        ("time", pa.timestamp("ns", "UTC")),
+    ]
+    classes = header["classes"]
+    if classes is not None:
+        fields.append(("label", pa.array(classes).type))
+        if header["probabilities"]:
+            fields += [(f"probability_{name}", pa.float32()) for name in classes]
+    fields += [("quality", pa.string()), ("model", pa.string())]
+    if header["n_features"]:
+        fields.append(("embedding", pa.list_(pa.float16(), header["n_features"])))
+    return pa.schema(fields)
+
+
+def _file_schema():
+    import pyarrow as pa
+
+    return pa.schema(
+        [("file", pa.string()), ("n_frames", pa.int32()), ("reason", pa.string())]
+    )
+
+
+def start(catalogue, header):
+    """Begin a catalogue, or go on with one that the same model has begun.
+
+    Raises
+    ------
+    ValueError
+        The catalogue is of another model, or holds other columns.
+    FileExistsError
+        The folder holds something else.
+    """
+    folder = Path(catalogue)
+    if not (folder / _HEADER).exists():
+        if folder.exists() and any(name != _LOCK for name in os.listdir(folder)):
+            raise FileExistsError(
+                f"{str(folder)!r} is no catalogue, and not empty. Give the path of a "
+                "catalogue to go on with, or of a folder that does not exist."
+            )
+        (folder / _FILES).mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"format": FORMAT} | header, indent=1) + "\n"
+        with _renamed(folder / _HEADER) as path:
+            path.write_text(text)
+        return
+    found = read_header(folder)
+    for name, wanted in header.items():
+        if found.get(name) != wanted:
+            raise ValueError(
+                f"The catalogue {str(folder)!r} was begun with {name}="
+                f"{found.get(name)!r}, this run has {name}={wanted!r}. Go on with the "
+                "same fitted pipeline and settings, or write to another folder."
+            )
+    _remove_unfinished(folder)
+
+
+def _remove_unfinished(folder):
+    """Remove what a killed run has written of parts that are not done."""
+    done = {path.name for path in (folder / _FILES).glob("part-*.parquet")}
+    for path in folder.glob("**/*part-*.parquet*"):
+        if path.name not in done:
+            path.unlink()
+
+
+def forget_unread(catalogue):
+    """Forget the files that gave no frame, so that they are read again."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for path in (Path(catalogue) / _FILES).glob("part-*.parquet"):
+        table = pq.read_table(path)
+        kept = table.filter((pc.field("n_frames") > 0) | (pc.field("reason") == ""))
+        if kept.num_rows < table.num_rows:
+            with _renamed(path) as new:
+                pq.write_table(kept, new)
+
+
+def write_part(catalogue, name, frames, files):
+    """Write the rows of some files; they count as done once this returns.
+
+    Parameters
+    ----------
+    catalogue : str or path-like
+    name : str
+        Of the part.
+    frames : list of (str, str, pyarrow.Table)
+        Site, date and rows of frames.
+    files : list of dict
+        Rows of input files.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder, name = Path(catalogue), f"part-{name}.parquet"
+    for site, date, table in frames:
+        place = folder / f"site={quote(site, safe='')}" / f"date={date}"
+        place.mkdir(parents=True, exist_ok=True)
+        with _renamed(place / name) as path:
+            pq.write_table(table, path, compression="zstd")
+    with _renamed(folder / _FILES / name) as path:
+        pq.write_table(pa.Table.from_pylist(files, _file_schema()), path)
+
+
+@contextmanager
+def _renamed(path):
+    """Give a path to write to that takes the place of `path` once it is written."""
+    temporary = path.with_name(f"_{uuid4().hex[:8]}-{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file)  # or a power cut could leave a name without its content
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(catalogue):
+    """Keep other runs away from a catalogue; a killed process keeps nobody away.
+
+    Raises
+    ------
+    RuntimeError
+        Another run writes to it.
+    """
+    Path(catalogue).mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows has none
+        yield
+        return
+    with open(Path(catalogue) / _LOCK, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(
+                f"Another run is writing to the catalogue {str(catalogue)!r}. Wait "
+                "until it has ended, or write to another folder."
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield

@@ -1,0 +1,101 @@
+"""A fitted pipeline as what makes columns of a catalogue out of frames."""
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sksimclr._fingerprint import model_fingerprint
+
+
+class Labeller:
+    """A fitted pipeline, taken apart into what embeds frames and what labels them.
+
+    Parameters
+    ----------
+    pipeline : estimator
+    embeddings : bool
+        Whether embeddings are wanted.
+
+    Attributes
+    ----------
+    header : dict
+        What the catalogue says of the model.
+    """
+
+    def __init__(self, pipeline, *, embeddings):
+        check_is_fitted(pipeline)
+        self._body, self._head = _take_apart(pipeline)
+        if self._head is None and not embeddings:
+            raise ValueError(
+                "The pipeline ends without a classifier, so that there are no labels to "
+                "write. Add one, or pass embeddings=True."
+            )
+        if self._body is None and embeddings:
+            raise ValueError(
+                f"{type(pipeline).__name__} has no step before the classifier whose "
+                "result could be written as embeddings. Pass embeddings=False."
+            )
+        self._embeddings = embeddings
+        self.header = {
+            "model": model_fingerprint(pipeline),
+            "classes": self._classes(),
+            "probabilities": hasattr(self._head, "predict_proba"),
+            "n_features": self._n_features() if embeddings else None,
+        }
+
+    def columns(self, images):
+        """Return the columns of frames (n, H, W) that depend on the model, as arrays."""
+        rows = images if self._body is None else self._body.transform(images)
+        columns = {}
+        if self.header["probabilities"]:
+            classes = self.header["classes"]
+            probabilities = np.asarray(self._head.predict_proba(rows), np.float32)
+            columns["label"] = np.take(classes, probabilities.argmax(axis=1))
+            for name, values in zip(classes, probabilities.T, strict=True):
+                columns[f"probability_{name}"] = values
+        elif self._head is not None:
+            columns["label"] = np.asarray(self._head.predict(rows))
+        if self._embeddings:
+            columns["embedding"] = _as_halves(np.asarray(rows))
+        return columns
+
+    def _classes(self):
+        """Return the classes as JSON has them."""
+        if self._head is None:
+            return None
+        classes = getattr(self._head, "classes_", None)
+        if not isinstance(classes, np.ndarray) or classes.dtype.kind not in "iuUOb":
+            raise ValueError(
+                f"Expected a classifier of one label at the end of the pipeline, got "
+                f"{self._head!r}. Regressors and multi-label classifiers have no place "
+                "in a catalogue."
+            )
+        return [c.item() if hasattr(c, "item") else c for c in classes]
+
+    def _n_features(self):
+        """Return the length of an embedding."""
+        if self._head is not None:
+            return int(self._head.n_features_in_)
+        return len(self._body.get_feature_names_out())
+
+
+def _take_apart(pipeline):
+    """Return (what embeds, what labels); one of them may be None."""
+    if not hasattr(pipeline, "predict"):
+        return pipeline, None
+    if not isinstance(pipeline, Pipeline):
+        return None, pipeline
+    body = pipeline[:-1] if len(pipeline) > 1 else None
+    return body, pipeline[-1]
+
+
+def _as_halves(embeddings):
+    """Return embeddings as float16, if they fit."""
+    with np.errstate(over="ignore"):
+        halves = embeddings.astype(np.float16)
+    if not np.isfinite(halves).all():
+        raise ValueError(
+            f"Embeddings of up to {np.abs(embeddings).max():g} do not fit float16, "
+            "which ends at 65504. Scale them in a step before the classifier."
+        )
+    return halves

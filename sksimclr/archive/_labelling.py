@@ -1,0 +1,245 @@
+"""Labels for an archive: files go in, a catalogue comes out."""
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from joblib import cpu_count
+from tqdm import tqdm
+
+from sksimclr.archive._catalogue import forget_unread, locked, read_files, start
+from sksimclr.archive._engine import dask_client, run_groups
+from sksimclr.archive._frames import UnreadableFileError
+from sksimclr.archive._labeller import Labeller
+from sksimclr.archive._part import Group
+from sksimclr.archive._readers import find_files, reader_for
+
+
+@dataclass(frozen=True)
+class LabelRun:
+    """What a call of `label_archive` did.
+
+    Attributes
+    ----------
+    n_files : int
+        Files read in this run.
+    n_skipped : int
+        Files that an earlier run had done.
+    n_frames : int
+        Frames written to the catalogue in this run.
+    n_failures : int
+        Files of this run that could not be read, or not wholly; see `read_failures`.
+    seconds : float
+        Time taken.
+    """
+
+    n_files: int
+    n_skipped: int
+    n_frames: int
+    n_failures: int
+    seconds: float
+
+
+def label_archive(
+    pipeline,
+    files,
+    output,
+    *,
+    embeddings=False,
+    n_threads=None,
+    part_bytes=1 << 27,
+    retry_failures=False,
+    verbose=0,
+):
+    """Label all frames of an archive with a fitted pipeline.
+
+    Streams files through the pipeline into a Parquet data set. It may be interrupted or
+    killed at any moment: the same call goes on, and ends with the same catalogue.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        Fitted on such frames, ``(n, H, W)``; a classifier, or with `embeddings` a
+        transformer.
+    files : str, path-like or list of them
+        Files, and folders that are searched, see `find_files`.
+    output : str or path-like
+        Folder of the catalogue, which is made, or gone on with.
+    embeddings : bool, default=False
+        Write float16 embeddings too: what the last step of the pipeline is given, or
+        what a pipeline without a classifier returns.
+    n_threads : int, default=None
+        Threads of this process, each of which works on files of its own; by default as
+        many as there are cores. Without effect on a Dask cluster.
+    part_bytes : int, default=2**27
+        Consecutive files of a folder become one part of the catalogue until they have so
+        many bytes. A killed run repeats the parts that it was working on.
+    retry_failures : bool, default=False
+        Read files again from which an earlier run got no frame.
+    verbose : int, default=0
+        Show a progress bar when positive.
+
+    Returns
+    -------
+    LabelRun
+
+    Raises
+    ------
+    ValueError
+        The pipeline does not label or embed; or the catalogue was begun with another
+        pipeline or other settings.
+    NotFittedError
+        The pipeline is not fitted.
+    FileNotFoundError
+        One of `files` does not exist.
+    FileExistsError
+        `output` is a folder with something else in it.
+    RuntimeError
+        Another run is writing to the catalogue.
+    KeyboardInterrupt
+        Ctrl-C. The same call goes on from there.
+
+    See Also
+    --------
+    read_catalogue : The rows of frames.
+    read_failures : The files that could not be read.
+
+    Notes
+    -----
+    With a `dask.distributed.Client`, the files are labelled by its workers, all of which
+    must see them and the catalogue under the same paths. Each worker gets the pipeline
+    once, and uses its GPU if it has one.
+
+    The columns of the catalogue:
+
+    ========================  =============================================================
+    ``file``                  absolute path
+    ``frame``                 number of the frame in its file, from 0
+    ``time``                  start of the exposure, UTC, null where unknown
+    ``label``                 class with the highest probability (or what ``predict`` says)
+    ``probability_<class>``   float32, for each class
+    ``quality``               "good"; "saturated", a quarter of the pixels has the largest
+                              value; "short", from a damaged file; and without a label:
+                              "constant", no contrast; "unreadable", NaN or infinity in it
+    ``model``                 fingerprint of the pipeline
+    ``embedding``             float16, with `embeddings`
+    ``site``, ``date``        of the frame, "unknown" where the file does not tell
+    ========================  =============================================================
+
+    A file that cannot be read, or not wholly, is a row of `read_failures`; it never ends
+    the run.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sksimclr import AuroraPreprocessor, SimCLRTransformer
+    >>> from sksimclr.archive import label_archive, read_catalogue
+    >>> from sksimclr.datasets import make_aurora
+    >>> data = make_aurora(12, size=32, random_state=0)
+    >>> simclr = SimCLRTransformer(image_size=32, stem="imagenet", max_epochs=0)
+    >>> pipe = make_pipeline(AuroraPreprocessor(), simclr, LogisticRegression())
+    >>> pipe = pipe.fit(data.images, np.take(data.target_names, data.target))
+    >>> folder = tempfile.mkdtemp()
+    >>> np.save(f"{folder}/20140310_0600_gill.npy", data.images)
+    >>> run = label_archive(pipe, folder, f"{folder}/catalogue")
+    >>> run.n_files, run.n_frames, run.n_failures
+    (1, 12, 0)
+    >>> label_archive(pipe, folder, f"{folder}/catalogue").n_skipped
+    1
+    >>> table = read_catalogue(f"{folder}/catalogue")
+    >>> table["site"][0].as_py(), table["quality"][0].as_py()
+    ('gill', 'good')
+    """
+    began = time.monotonic()
+    labeller = Labeller(pipeline, embeddings=embeddings)
+    paths = [os.fspath(path) for path in find_files(files)]
+    catalogue = os.path.abspath(output)
+    with locked(catalogue):
+        start(catalogue, labeller.header)
+        if retry_failures:
+            forget_unread(catalogue)
+        done = set(read_files(catalogue)["file"].to_pylist())
+        groups = list(_groups(paths, done, part_bytes))
+        parts = _run(labeller, groups, catalogue, n_threads)
+        n_files = sum(len(group.files) for group in groups)
+        parts = list(_with_progress(parts, len(paths), n_files, verbose))
+    return LabelRun(
+        n_files=sum(part.n_files for part in parts),
+        n_skipped=len(paths) - n_files,
+        n_frames=sum(part.n_frames for part in parts),
+        n_failures=sum(part.n_failures for part in parts),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _run(labeller, groups, catalogue, n_threads):
+    """Yield what became of each group, if there are any."""
+    if groups:
+        with dask_client(n_threads or cpu_count()) as client:
+            yield from run_groups(labeller, groups, catalogue, client)
+
+
+def _with_progress(parts, n_all, n_to_do, verbose):
+    """Yield parts and show how far the run is."""
+    n_frames = n_failures = 0
+    with tqdm(
+        total=n_all, initial=n_all - n_to_do, unit="file", disable=not verbose
+    ) as progress:
+        for part in parts:
+            n_frames += part.n_frames
+            n_failures += part.n_failures
+            progress.set_postfix(frames=n_frames, failures=n_failures, refresh=False)
+            progress.update(part.n_files)
+            yield part
+
+
+def _groups(paths, done, part_bytes):
+    """Yield groups of files that are not done; the same files give the same groups."""
+    for _, files in groupby(paths, os.path.dirname):
+        group, n_bytes = [], 0
+        for file in files:
+            group.append(file)
+            n_bytes += _size(file)
+            if n_bytes >= part_bytes:
+                yield from _group(group, done)
+                group, n_bytes = [], 0
+        yield from _group(group, done)
+
+
+def _group(files, done):
+    """Yield one group of the files that are not done, if there are any."""
+    files = tuple(file for file in files if file not in done)
+    if files:
+        name = hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
+        yield Group(name, files, tuple(_reader(file) for file in files))
+
+
+def _size(file):
+    try:
+        return os.stat(file).st_size
+    except OSError:  # it may be gone by now; the reader will say so
+        return 0
+
+
+def _reader(file):
+    """Return what reads a file, or says why nothing does."""
+    try:
+        return reader_for(Path(file))
+    except UnreadableFileError as error:
+        return _NoReader(str(error))
+
+
+@dataclass(frozen=True)
+class _NoReader:
+    """Stands for the reader of a file of unknown form."""
+
+    reason: str
+
+    def __call__(self, path):
+        raise UnreadableFileError(self.reason)

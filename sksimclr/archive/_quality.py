@@ -1,0 +1,51 @@
+"""What a frame is worth before any network sees it."""
+
+import numpy as np
+
+GOOD = "good"
+CONSTANT = "constant"
+SATURATED = "saturated"
+SHORT = "short"
+UNREADABLE = "unreadable"
+WITHOUT_LABEL = (CONSTANT, UNREADABLE)
+
+_SATURATED_PART = 0.25  # of the pixels at the largest value of their type
+_STEP = 17  # every how many pixels are looked at for contrast; odd, to cross columns
+_FEW_PIXELS = 1 << 14  # all are looked at in frames that have no more
+
+
+def frame_quality(images, damage=""):
+    """Return the quality of frames, one word for each.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, H, W) or (n, H, W, C)
+    damage : str
+        What is wrong with the file; "" for one that is whole.
+
+    Returns
+    -------
+    ndarray of shape (n,), str
+        The first that applies: "unreadable", NaN or infinity in it; "constant", 1st and
+        99th percentile are equal; "saturated", a quarter of the pixels has the largest
+        value of its integer type; "short", the file is damaged; "good".
+    """
+    pixels = images.reshape(len(images), -1)
+    quality = np.full(len(images), SHORT if damage else GOOD, dtype="<U10")
+    if pixels.dtype.kind in "iu":
+        largest = np.iinfo(pixels.dtype).max
+        saturated = (pixels == largest).mean(axis=1) >= _SATURATED_PART
+        quality[saturated] = SATURATED
+    quality[_is_constant(pixels)] = CONSTANT
+    if pixels.dtype.kind == "f":
+        quality[~np.isfinite(pixels).all(axis=1)] = UNREADABLE
+    return quality
+
+
+def _is_constant(pixels):
+    """Say which rows have equal 1st and 99th percentiles."""
+    seen = pixels if pixels.shape[1] <= _FEW_PIXELS else pixels[:, ::_STEP]
+    last = seen.shape[1] - 1
+    places = [round(0.01 * last), round(0.99 * last)]
+    low, high = np.partition(seen, places, axis=1)[:, places].T
+    return low == high

@@ -1,0 +1,78 @@
+"""Arrays of labels and embeddings as Arrow tables, one for each site and date."""
+
+import numpy as np
+
+from sksimclr.archive._catalogue import UNKNOWN, frame_schema
+
+
+def rows_table(chunks, header):
+    """Return the rows of frames for each site and date.
+
+    Parameters
+    ----------
+    chunks : list of dict
+        Columns of some frames of a file: "file" and "site" as texts, "frame", "time",
+        "quality", "labelled" as arrays (n,), and what the model says of the labelled
+        ones, in their order.
+    header : dict
+        Of the catalogue.
+
+    Returns
+    -------
+    list of (str, str, pyarrow.Table)
+    """
+    import pyarrow as pa
+
+    lengths = [len(chunk["frame"]) for chunk in chunks]
+    schema = frame_schema(header)
+    labelled = _join(chunks, "labelled")
+    known = {
+        "file": np.repeat([chunk["file"] for chunk in chunks], lengths),
+        "frame": _join(chunks, "frame"),
+        "time": _join(chunks, "time"),
+        "quality": _join(chunks, "quality"),
+        "model": np.repeat(header["model"], sum(lengths)),
+    }
+    columns = [
+        pa.array(known[field.name], field.type)
+        if field.name in known
+        else _of_labelled(field, chunks, labelled)
+        for field in schema
+    ]
+    table = pa.Table.from_arrays(columns, schema=schema)
+    sites = np.repeat([chunk["site"] for chunk in chunks], lengths)
+    return list(_by_site_and_date(table, sites, known["time"]))
+
+
+def _by_site_and_date(table, sites, times):
+    """Yield site, date and their rows, which keep their order."""
+    days = times.astype("datetime64[D]")
+    dates = np.where(np.isnat(days), UNKNOWN, days.astype(str))
+    keys, numbers = np.unique(
+        np.stack([sites, dates], axis=1), axis=0, return_inverse=True
+    )
+    for k, (site, date) in enumerate(keys):
+        rows = np.flatnonzero(numbers.ravel() == k)
+        yield str(site), str(date), table.take(rows)
+
+
+def _of_labelled(field, chunks, labelled):
+    """Return a column that is null where a frame has no label."""
+    import pyarrow as pa
+
+    found = [chunk[field.name] for chunk in chunks if field.name in chunk]
+    is_list = pa.types.is_fixed_size_list(field.type)
+    if not found:
+        return pa.nulls(len(labelled), field.type)
+    values = np.concatenate(found)
+    out = np.zeros((len(labelled), *values.shape[1:]), values.dtype)
+    out[labelled] = values
+    if not is_list:
+        return pa.array(out, field.type, mask=~labelled)
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(out.ravel()), type=field.type, mask=pa.array(~labelled)
+    )
+
+
+def _join(chunks, name):
+    return np.concatenate([chunk[name] for chunk in chunks])
