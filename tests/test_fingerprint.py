@@ -1,12 +1,18 @@
 """What decides on the result of a fit, in the same words in every process."""
 
+import copy
 import dataclasses
 import functools
 import itertools
+import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import skops.io
 from PIL import Image
 from runs import (
     dropout_encoder,
@@ -15,12 +21,16 @@ from runs import (
     make_images,
     make_run,
 )
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from tiny import tiny_encoder
 from torch import nn
 from torchvision.models import resnet18
 
 from sksimclr import SimCLRTransformer, augmentations
-from sksimclr._fingerprint import fit_fingerprint
+from sksimclr._fingerprint import fit_fingerprint, model_fingerprint
 from sksimclr._images import as_images
 from sksimclr.augmentations import GaussianBlur, HorizontalFlip, ResizedCrop, Rotation
 
@@ -211,3 +221,79 @@ def test_start_weights_count():
     ]
     assert found[0] == found[1] != found[2]
     assert "weights at the start" not in fit_fingerprint(make_run(), images)
+
+
+# Of fitted models
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Return a fitted pipeline with a scaler and a classifier."""
+    pipe = make_pipeline(make_run(), StandardScaler(), LogisticRegression())
+    return pipe.fit(make_images(), np.arange(40) % 3)
+
+
+def test_model_is_known_again_after_every_way_of_saving(model, tmp_path):
+    """pickle, a copy, skops, and another process, whose hashes have other seeds."""
+    expected = model_fingerprint(model)
+    assert model_fingerprint(pickle.loads(pickle.dumps(model))) == expected
+    assert model_fingerprint(copy.deepcopy(model)) == expected
+    skops.io.dump(model, tmp_path / "model.skops")
+    types = skops.io.get_untrusted_types(file=tmp_path / "model.skops")
+    loaded = skops.io.load(tmp_path / "model.skops", trusted=types)
+    assert model_fingerprint(loaded) == expected
+    path = tmp_path / "model.pickle"
+    path.write_bytes(pickle.dumps(model))
+    code = (
+        "import pickle, sys; from sksimclr._fingerprint import model_fingerprint\n"
+        f"print(model_fingerprint(pickle.load(open({str(path)!r}, 'rb'))))"
+    )
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert elsewhere.stdout.strip() == expected
+
+
+def test_model_does_not_depend_on_what_predicts_nothing(model):
+    """Where it runs, how long it took, and what it shows meanwhile."""
+    expected = model_fingerprint(model)
+    changed = copy.deepcopy(model)
+    changed[0].set_params(device="auto", verbose=1, callbacks=[])
+    changed[0].history_ = []
+    changed.set_params(memory="somewhere", verbose=True)
+    assert model_fingerprint(changed) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pipe: pipe[0].encoder_[0].weight.data.mul_(1 + 1e-6),
+        lambda pipe: pipe[0].encoder_[1].running_mean.add_(1e-6),
+        lambda pipe: pipe[0].set_params(image_size=9),
+        lambda pipe: pipe[1].mean_.__iadd__(1e-9),
+        lambda pipe: pipe[2].coef_.__imul__(1 + 1e-6),
+        lambda pipe: setattr(pipe[2], "classes_", np.array([0, 2, 1])),
+        lambda pipe: pipe.steps.pop(1),
+    ],
+    ids=["weight", "statistic", "size", "mean", "coefficient", "classes", "step"],
+)
+def test_model_depends_on_all_that_predicts(model, change):
+    """The smallest change of a number, an order or a step."""
+    changed = copy.deepcopy(model)
+    change(changed)
+    assert model_fingerprint(changed) != model_fingerprint(model)
+
+
+def test_models_of_compiled_classes_differ():
+    """Trees keep what they learnt where only pickle sees it."""
+    X, y = np.random.default_rng(0).random((40, 3)), np.arange(40) % 2
+    first = DecisionTreeClassifier(random_state=0).fit(X, y)
+    same = pickle.loads(pickle.dumps(first))
+    other = DecisionTreeClassifier(random_state=0).fit(X, y)
+    other.tree_.threshold[0] += 0.5
+    assert model_fingerprint(same) == model_fingerprint(first)
+    assert model_fingerprint(other) != model_fingerprint(first)

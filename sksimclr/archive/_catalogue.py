@@ -49,8 +49,8 @@ def read_catalogue(catalogue, *, columns=None):
 
     Notes
     -----
-    Any program that reads Parquet can read the folder; names that begin with "_" are not
-    part of the data set. For more rows than memory holds, use
+    Any program that reads Parquet can read the folder; names that begin with "_" do not
+    belong to the data set. For more rows than memory holds, use
     ``pyarrow.dataset.dataset(catalogue, partitioning="hive")``, Dask, Polars or DuckDB.
 
     Examples
@@ -69,9 +69,9 @@ def read_catalogue(catalogue, *, columns=None):
     >>> folder = tempfile.mkdtemp()
     >>> np.save(f"{folder}/20140310_0600_gill.npy", data.images)
     >>> run = label_archive(pipe, folder, f"{folder}/catalogue")
-    >>> table = read_catalogue(f"{folder}/catalogue", columns=["site", "frame", "label"])
+    >>> table = read_catalogue(f"{folder}/catalogue", columns=["site", "label"])
     >>> table.num_rows, table.column_names
-    (12, ['site', 'frame', 'label'])
+    (12, ['site', 'label'])
     """
     rows = open_rows(catalogue)
     known = rows.schema.names
@@ -203,21 +203,15 @@ def start(catalogue, header):
     ------
     ValueError
         The catalogue is of another model, or holds other columns.
-    FileExistsError
-        The folder holds something else.
     """
     folder = Path(catalogue)
     if not (folder / _HEADER).exists():
-        if folder.exists() and any(name != _LOCK for name in os.listdir(folder)):
-            raise FileExistsError(
-                f"{str(folder)!r} is no catalogue, and not empty. Give the path of a "
-                "catalogue to go on with, or of a folder that does not exist."
-            )
         (folder / _FILES).mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": FORMAT} | header, indent=1) + "\n"
+        for path in folder.glob(f"_*-{_HEADER}"):
+            path.unlink()  # of a run that was killed
         with _renamed(folder / _HEADER) as path:
             path.write_text(text)
-        return
     found = read_header(folder)
     for name, wanted in header.items():
         if found.get(name) != wanted:
@@ -226,11 +220,12 @@ def start(catalogue, header):
                 f"{found.get(name)!r}, this run has {name}={wanted!r}. Go on with the "
                 "same fitted pipeline and settings, or write to another folder."
             )
-    _remove_unfinished(folder)
+    remove_unfinished(folder)
 
 
-def _remove_unfinished(folder):
-    """Remove what a killed run has written of parts that are not done."""
+def remove_unfinished(catalogue):
+    """Remove what killed processes have written of parts that are not done."""
+    folder = Path(catalogue)
     done = {path.name for path in (folder / _FILES).glob("part-*.parquet")}
     for path in folder.glob("**/*part-*.parquet*"):
         if path.name not in done:
@@ -295,21 +290,30 @@ def locked(catalogue):
 
     Raises
     ------
+    FileExistsError
+        The folder holds something else.
     RuntimeError
         Another run writes to it.
     """
-    Path(catalogue).mkdir(parents=True, exist_ok=True)
+    folder = Path(catalogue)
+    names = [path.name for path in folder.glob("*")]
+    if _HEADER not in names and not all(name.startswith("_") for name in names):
+        raise FileExistsError(
+            f"{str(folder)!r} is no catalogue, and not empty. Give the path of a "
+            "catalogue to go on with, or of a folder that does not exist."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # Windows has none
         yield
         return
-    with open(Path(catalogue) / _LOCK, "w") as file:
+    with open(folder / _LOCK, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RuntimeError(
-                f"Another run is writing to the catalogue {str(catalogue)!r}. Wait "
+                f"Another run is writing to the catalogue {str(folder)!r}. Wait "
                 "until it has ended, or write to another folder."
             ) from error
         except OSError:  # a file system without locks

@@ -1,37 +1,40 @@
-"""Groups of files on Dask: on a cluster if there is one, else on threads of this process.
+"""Groups of files on threads of this process, or on a Dask cluster.
 
-Each group is one task. While one thread runs the network, the others read, so that as
-many files are ahead as there are threads; and no more tasks are handed out than keep the
+Each group is one task. While one thread runs the network, others read, so that as many
+files are ahead as there are threads; and no more tasks are handed out than keep the
 threads busy, which bounds memory.
 """
 
-import logging
+import sys
 import threading
 import warnings
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from uuid import uuid4
 
-import torch
 from threadpoolctl import threadpool_limits
 
 from sksimclr.archive._part import fail_group, label_group
 
 _N_AHEAD = 2  # tasks handed out for each thread
-_STOPS = {}  # events that stop the runs of this process
 
 
-def run_groups(labeller, groups, catalogue, client):
-    """Label groups of files on a Dask cluster and yield what became of each.
+def run_groups(labeller, groups, catalogue, n_threads):
+    """Label groups of files and yield what became of each.
 
     Parameters
     ----------
     labeller : Labeller
-        Sent once to each worker.
     groups : iterable of Group
     catalogue : str
-    client : distributed.Client
+    n_threads : int
+        Of this process, unless Dask has a client.
 
     Yields
     ------
@@ -39,100 +42,147 @@ def run_groups(labeller, groups, catalogue, client):
         In the order in which they are done. When a worker dies, others take over its
         groups; files with which workers die again and again become failures.
     """
-    from distributed import as_completed
-
-    groups, run = iter(groups), uuid4().hex
-    _STOPS[run] = threading.Event()
-    tasks = _Tasks(labeller, catalogue, client, run)
-    done = as_completed(loop=client.loop)
-    try:
+    groups = iter(groups)
+    with _workers(labeller, catalogue, n_threads) as workers:
+        running = {}
         while True:
-            for group in islice(groups, tasks.room()):
-                done.add(tasks.submit(group))
-            if not tasks.groups:
+            room = max(0, _N_AHEAD * workers.n_threads() - len(running))
+            for group in islice(groups, room):
+                running[workers.submit(group)] = group
+            if not running and workers.suspects:
+                group = workers.suspects.pop()
+                running[workers.submit(group)] = group
+            if not running:
                 return
-            future = next(done)
-            group = tasks.groups.pop(future)
-            part, again = _result(future, group, tasks)
-            future.release()
-            for group in again:
-                done.add(tasks.submit(group))
-            if part is not None:
-                yield part
-    finally:
-        _STOPS[run].set()
-        tasks.end()
-        del _STOPS[run]
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                group = running.pop(future)
+                part, again = workers.result(future, group)
+                running |= {workers.submit(group): group for group in again}
+                if part is not None:
+                    yield part
 
 
-class _Tasks:
-    """The groups that a cluster is working on.
+@contextmanager
+def _workers(labeller, catalogue, n_threads):
+    """Give those who work: the cluster of Dask's default client, or threads."""
+    client = _default_client()
+    kind = _Threads(n_threads) if client is None else _Cluster(client)
+    with kind.begun(labeller, catalogue):
+        yield kind
+
+
+def _default_client():
+    """Return the default client of Dask, None if there is none."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None
+
+
+class _Threads:
+    """Threads of this process, each of which computes alone."""
+
+    suspects = ()  # what kills a thread kills this process
+
+    def __init__(self, n_threads):
+        self._n_threads = n_threads
+
+    def n_threads(self):
+        """Return how many groups can be worked on at a time."""
+        return self._n_threads
+
+    @contextmanager
+    def begun(self, labeller, catalogue):
+        """Start the threads; end them, and what they are doing, on the way out."""
+        import torch
+
+        n_torch_threads = torch.get_num_threads()
+        stop = threading.Event()
+        pool = ThreadPoolExecutor(self._n_threads, thread_name_prefix="sksimclr")
+        self.submit = lambda group: pool.submit(
+            label_group, labeller, group, catalogue, stop
+        )
+        with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
+            try:
+                yield
+            finally:
+                stop.set()
+                pool.shutdown(cancel_futures=True)
+                torch.set_num_threads(n_torch_threads)
+
+    def result(self, future, group):
+        """Return (what became of a group, groups to hand out instead)."""
+        return future.result(), []
+
+
+class _Cluster:
+    """The workers of a Dask cluster, which may come and go.
 
     Attributes
     ----------
-    groups : dict of Future to Group
+    suspects : list of Group
+        Single files on which workers have died. Others may have been to blame, so they
+        get another chance, with nothing beside them.
     """
 
-    def __init__(self, labeller, catalogue, client, run):
+    def __init__(self, client):
+        self._client = client
+        self.suspects = []
+
+    def n_threads(self):
+        """Return how many groups can be worked on at a time, by now."""
+        return sum(self._client.nthreads().values())
+
+    @contextmanager
+    def begun(self, labeller, catalogue):
+        """Send the pipeline to all workers; cancel what is not done on the way out."""
         self._labeller, self._catalogue = labeller, catalogue
-        self._client, self._run = client, run
-        self.groups = {}
-        client.wait_for_workers(1)
-        self.scatter()
+        self._scatter()
+        self._executor = self._client.get_executor(pure=False)
+        try:
+            yield
+        finally:
+            self._executor.shutdown(wait=False)
 
-    def scatter(self):
-        """Send the pipeline to all workers."""
-        self._shared = self._client.scatter(
-            self._labeller, broadcast=True, hash=False
-        )
-
-    def room(self):
-        """Return how many tasks more keep the threads of all workers busy."""
-        n_threads = sum(self._client.nthreads().values())
-        return max(0, _N_AHEAD * n_threads - len(self.groups))
+    def _scatter(self):
+        """Send the pipeline to each worker, as soon as there is one."""
+        while True:
+            self._client.wait_for_workers(1)
+            try:
+                self._shared = self._client.scatter(
+                    self._labeller, broadcast=True, hash=False
+                )
+                return
+            except TimeoutError:  # they were gone again
+                continue
 
     def submit(self, group):
         """Hand out a group."""
-        future = self._client.submit(
-            _label, self._shared, group, self._catalogue, self._run, pure=False
-        )
-        self.groups[future] = group
-        return future
+        return self._executor.submit(label_group, self._shared, group, self._catalogue)
 
-    def fail(self, group, reason):
-        """Note a reason why a group has no labels."""
-        return fail_group(group, self._catalogue, reason)
+    def result(self, future, group):
+        """Return (what became of a group, groups to hand out instead)."""
+        from distributed import CancelledError as Lost
+        from distributed import KilledWorker
 
-    def end(self):
-        """Let go of what is not done; tasks of this process end, before this returns."""
-        from distributed import wait
-
-        futures = list(self.groups)
-        if futures and self._client.scheduler.address.startswith("inproc"):
-            wait(futures)
-        self._client.cancel(futures)
-        self._shared.release()
-
-
-def _label(labeller, group, catalogue, run):
-    """Label a group on a worker."""
-    return label_group(labeller, group, catalogue, _STOPS.get(run))
-
-
-def _result(future, group, tasks):
-    """Return (what became of a group, groups to hand out instead)."""
-    from distributed import CancelledError, KilledWorker
-
-    try:
-        return future.result(), []
-    except KilledWorker as error:
-        if len(group.files) > 1:
-            return None, _one_by_one(group)
-        reason = f"Worker processes died while they worked on this file: {error}"
-        return tasks.fail(group, reason), []
-    except CancelledError:  # the workers that held the pipeline are gone
-        tasks.scatter()
-        return None, [group]
+        try:
+            return future.result(), []
+        except KilledWorker as error:
+            if len(group.files) > 1:
+                return None, _one_by_one(group)
+            if not group.is_suspect:
+                self.suspects.append(replace(group, is_suspect=True))
+                return None, []
+            reason = f"Worker processes died while they worked on this file: {error}"
+            return fail_group(group, self._catalogue, reason), []
+        except (CancelledError, Lost):  # no worker is left that had the pipeline
+            self._scatter()
+            return None, [group]
 
 
 def _one_by_one(group):
@@ -141,42 +191,3 @@ def _one_by_one(group):
         replace(group, name=f"{group.name}-{k}", files=(file,), readers=(reader,))
         for k, (file, reader) in enumerate(zip(group.files, group.readers, strict=True))
     ]
-
-
-@contextmanager
-def dask_client(n_threads):
-    """Give the default client of Dask, or one that has threads of this process.
-
-    Parameters
-    ----------
-    n_threads : int
-        Of the latter; each computes alone, with one thread of torch and of BLAS.
-    """
-    from distributed import Client, LocalCluster, default_client
-
-    try:
-        client = default_client()
-    except ValueError:
-        client = None
-    if client is not None:
-        yield client
-        return
-    n_torch_threads = torch.get_num_threads()
-    cluster = LocalCluster(
-        n_workers=1,
-        threads_per_worker=n_threads,
-        processes=False,
-        memory_limit=0,
-        dashboard_address=None,
-        silence_logs=logging.ERROR,
-    )
-    try:
-        with (
-            warnings.catch_warnings(),
-            threadpool_limits(1, user_api="blas"),
-            cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            yield client
-    finally:
-        torch.set_num_threads(n_torch_threads)

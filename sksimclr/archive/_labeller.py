@@ -27,7 +27,7 @@ class Labeller:
         self._body, self._head = _take_apart(pipeline)
         if self._head is None and not embeddings:
             raise ValueError(
-                "The pipeline ends without a classifier, so that there are no labels to "
+                "The pipeline ends without a classifier, so there are no labels to "
                 "write. Add one, or pass embeddings=True."
             )
         if self._body is None and embeddings:
@@ -44,7 +44,7 @@ class Labeller:
         }
 
     def columns(self, images):
-        """Return the columns of frames (n, H, W) that depend on the model, as arrays."""
+        """Return what the model says of frames (n, H, W): arrays by column."""
         rows = images if self._body is None else self._body.transform(images)
         columns = {}
         if self.header["probabilities"]:

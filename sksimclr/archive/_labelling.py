@@ -10,12 +10,18 @@ from pathlib import Path
 from joblib import cpu_count
 from tqdm import tqdm
 
-from sksimclr.archive._catalogue import forget_unread, locked, read_files, start
-from sksimclr.archive._engine import dask_client, run_groups
+from sksimclr.archive._catalogue import (
+    forget_unread,
+    locked,
+    read_files,
+    remove_unfinished,
+    start,
+)
+from sksimclr.archive._engine import run_groups
 from sksimclr.archive._frames import UnreadableFileError
 from sksimclr.archive._labeller import Labeller
 from sksimclr.archive._part import Group
-from sksimclr.archive._readers import find_files, reader_for
+from sksimclr.archive._readers import find_paths, reader_for
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,8 @@ def label_archive(
         Threads of this process, each of which works on files of its own; by default as
         many as there are cores. Without effect on a Dask cluster.
     part_bytes : int, default=2**27
-        Consecutive files of a folder become one part of the catalogue until they have so
-        many bytes. A killed run repeats the parts that it was working on.
+        Consecutive files of a folder become one part of the catalogue, until they have
+        so many bytes. A killed run repeats the parts that it was working on.
     retry_failures : bool, default=False
         Read files again from which an earlier run got no frame.
     verbose : int, default=0
@@ -109,28 +115,29 @@ def label_archive(
 
     Notes
     -----
-    With a `dask.distributed.Client`, the files are labelled by its workers, all of which
-    must see them and the catalogue under the same paths. Each worker gets the pipeline
+    With a `dask.distributed.Client`, the files are labelled by its workers, which must
+    all see them and the catalogue under the same paths. Each worker gets the pipeline
     once, and uses its GPU if it has one.
 
     The columns of the catalogue:
 
-    ========================  =============================================================
-    ``file``                  absolute path
-    ``frame``                 number of the frame in its file, from 0
-    ``time``                  start of the exposure, UTC, null where unknown
-    ``label``                 class with the highest probability (or what ``predict`` says)
-    ``probability_<class>``   float32, for each class
-    ``quality``               "good"; "saturated", a quarter of the pixels has the largest
-                              value; "short", from a damaged file; and without a label:
-                              "constant", no contrast; "unreadable", NaN or infinity in it
-    ``model``                 fingerprint of the pipeline
-    ``embedding``             float16, with `embeddings`
-    ``site``, ``date``        of the frame, "unknown" where the file does not tell
-    ========================  =============================================================
+    =======================  =======================================================
+    ``file``                 absolute path
+    ``frame``                number of the frame in its file, from 0
+    ``time``                 start of the exposure, UTC, null where unknown
+    ``label``                class of the highest probability, or what ``predict`` says
+    ``probability_<class>``  float32, for each class
+    ``quality``              "good"; "saturated", a quarter of the pixels has the
+                             largest value; "short", from a damaged file; and without
+                             a label: "constant", no contrast; "unreadable", NaN or
+                             infinity in it
+    ``model``                fingerprint of the pipeline
+    ``embedding``            float16, with `embeddings`
+    ``site``, ``date``       of the frame, "unknown" where the file does not tell
+    =======================  =======================================================
 
-    A file that cannot be read, or not wholly, is a row of `read_failures`; it never ends
-    the run.
+    A file that cannot be read, or not wholly, is a row of `read_failures`; it never
+    ends the run.
 
     Examples
     --------
@@ -158,7 +165,7 @@ def label_archive(
     """
     began = time.monotonic()
     labeller = Labeller(pipeline, embeddings=embeddings)
-    paths = [os.fspath(path) for path in find_files(files)]
+    paths = find_paths(files)
     catalogue = os.path.abspath(output)
     with locked(catalogue):
         start(catalogue, labeller.header)
@@ -166,9 +173,10 @@ def label_archive(
             forget_unread(catalogue)
         done = set(read_files(catalogue)["file"].to_pylist())
         groups = list(_groups(paths, done, part_bytes))
-        parts = _run(labeller, groups, catalogue, n_threads)
         n_files = sum(len(group.files) for group in groups)
+        parts = run_groups(labeller, groups, catalogue, n_threads or cpu_count())
         parts = list(_with_progress(parts, len(paths), n_files, verbose))
+        remove_unfinished(catalogue)  # of workers that died
     return LabelRun(
         n_files=sum(part.n_files for part in parts),
         n_skipped=len(paths) - n_files,
@@ -176,13 +184,6 @@ def label_archive(
         n_failures=sum(part.n_failures for part in parts),
         seconds=time.monotonic() - began,
     )
-
-
-def _run(labeller, groups, catalogue, n_threads):
-    """Yield what became of each group, if there are any."""
-    if groups:
-        with dask_client(n_threads or cpu_count()) as client:
-            yield from run_groups(labeller, groups, catalogue, client)
 
 
 def _with_progress(parts, n_all, n_to_do, verbose):

@@ -4,7 +4,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sksimclr.archive._catalogue import UNKNOWN, write_part
@@ -28,11 +27,14 @@ class Group:
         Absolute paths.
     readers : tuple of callable
         One for each file, which returns its `Frames`.
+    is_suspect : bool
+        Workers have died while they worked on it.
     """
 
     name: str
     files: tuple
     readers: tuple
+    is_suspect: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,13 @@ def _write(catalogue, group, tables, files):
 
 def use_one_thread():
     """Let this thread compute alone: the others have files of their own."""
+    import torch
+
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     if any(pool["num_threads"] > 1 for pool in pools):
-        threadpool_limits(1, user_api="blas")
+        threadpool_limits(1, user_api="blas")  # of a worker of Dask, for good
     # the catalogue says so in its column "quality"
     warnings.filterwarnings("ignore", r"\d+ frame\(s\) without contrast")
 
@@ -230,6 +234,8 @@ def _columns(piece):
 
 def _chunk_size(shape):
     """Return how many frames of a file of this shape are labelled together."""
+    import torch
+
     if torch.cuda.is_available():
         return _GPU_CHUNK_SIZE
     fitting = _CHUNK_PIXELS // max(1, shape[1] * shape[2])

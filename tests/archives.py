@@ -1,0 +1,145 @@
+"""Small archives, a pipeline that labels them, and runs that are killed.
+
+The processes are forked from one that has imported all that is slow to import.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+from archive_files import frame_name, frame_times, write_pgm
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from tiny import tiny_simclr
+
+from sksimclr import AuroraPreprocessor
+from sksimclr.archive import label_archive
+from sksimclr.datasets import make_aurora
+
+SIZE = 16  # of frames, pixels
+N_FRAMES = 5  # in a file
+_PRELOADED = [  # by the process that is forked, which does not see this folder
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "sklearn.linear_model",
+    "sksimclr._simclr",
+    "sksimclr._training",
+    "sksimclr.archive",
+    "sksimclr.datasets",
+]
+STOPPED = 77  # status of a process that KeyboardInterrupt ended
+PART_BYTES = 2 * N_FRAMES * SIZE * SIZE  # two files, or three, to a part
+
+
+def make_frames(n_frames=N_FRAMES, seed=0):
+    """Return raw frames (n, 16, 16) uint16."""
+    return make_aurora(n_frames, size=SIZE, random_state=seed).images
+
+
+def fitted_pipeline(**params):
+    """Return a fitted pipeline with labels that are texts."""
+    data = make_aurora(36, size=SIZE, random_state=0)
+    pipe = make_pipeline(
+        AuroraPreprocessor(), tiny_simclr(**params), LogisticRegression(max_iter=1000)
+    )
+    return pipe.fit(data.images, np.take(data.target_names, data.target))
+
+
+def write_archive(folder, n_files=6, sites=("fsmi", "gill")):
+    """Write minutes of frames of several stations; return their paths, sorted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number in range(n_files):
+        site = sites[number % len(sites)]
+        start = np.datetime64("2014-03-10T06:00", "ns") + np.timedelta64(number, "m")
+        path = folder / frame_name(start, site, ".pgm")
+        images = make_frames(seed=number)
+        paths.append(write_pgm(path, images, frame_times(N_FRAMES, start), site))
+    return sorted(paths)
+
+
+def contents(catalogue):
+    """Return the bytes of all files of a catalogue by their paths in it."""
+    catalogue = Path(catalogue)
+    return {
+        str(path.relative_to(catalogue)): path.read_bytes()
+        for path in catalogue.rglob("*")
+        if path.is_file() and path.name != "_lock"
+    }
+
+
+# In processes of their own
+
+
+def start(archive, catalogue, task="nothing"):
+    """Start a process that labels an archive; `task` is a function of this module."""
+    _context.set_forkserver_preload(_PRELOADED)
+    process = _context.Process(target=_label, args=(archive, catalogue, task))
+    process.start()
+    return process
+
+
+def exit_code(process):
+    """Return how a process ended: negative for the signal that ended it."""
+    process.join(60)
+    assert process.exitcode is not None, "a process hangs"
+    return process.exitcode
+
+
+_methods = set(multiprocessing.get_all_start_methods())
+_context = multiprocessing.get_context(min(_methods & {"forkserver", "spawn"}))
+
+
+def _label(archive, catalogue, task):
+    """Do what a script of a user's does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # not as in the background
+    name, *argument = task.split()
+    globals()[name](*argument)
+    pipeline = fitted_pipeline()
+    try:
+        label_archive(pipeline, archive, catalogue, part_bytes=PART_BYTES)
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+
+
+def nothing():
+    """Let the process be."""
+
+
+def kill_at(event):
+    """Kill this process before the n-th step in which the catalogue is written."""
+    _call_at(int(event), lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def interrupt_at(event):
+    """Send this process a Ctrl-C before such a step."""
+    _call_at(int(event), lambda: os.kill(os.getpid(), signal.SIGINT))
+
+
+def _call_at(event, function):
+    """Call a function before the n-th call of those that write."""
+    import pyarrow.parquet as pq
+
+    lock, n_calls = threading.Lock(), 0
+
+    def count():
+        nonlocal n_calls
+        with lock:
+            n_calls += 1
+            if n_calls == event:
+                function()
+
+    for owner, name in ((pq, "write_table"), (os, "fsync"), (os, "replace")):
+        setattr(owner, name, _counting(getattr(owner, name), count))
+
+
+def _counting(function, count):
+    def counting(*args, **kwargs):
+        count()
+        return function(*args, **kwargs)
+
+    return counting
