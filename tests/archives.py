@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import torch
 from archive_files import frame_name, frame_times, write_pgm
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -99,6 +100,7 @@ def _label(archive, catalogue, task):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # not as in the background
     name, *argument = task.split()
     globals()[name](*argument)
+    torch.set_num_threads(1)  # as in the tests; bits of what is fitted depend on it
     pipeline = fitted_pipeline()
     try:
         label_archive(pipeline, archive, catalogue, part_bytes=PART_BYTES)

@@ -199,6 +199,13 @@ def test_killed_run_goes_on_to_the_same_catalogue(whole, tmp_path, event):
     assert contents(tmp_path / "out") == expected
 
 
+def test_other_process_gives_the_same_bytes(whole, pipeline, tmp_path):
+    """Neither hashes nor threads of a process leave a trace."""
+    archive, expected = whole
+    label(pipeline, archive, tmp_path / "out", n_threads=1)
+    assert contents(tmp_path / "out") == expected
+
+
 def test_ctrl_c_leaves_whole_parts(whole, tmp_path):
     """KeyboardInterrupt is raised; what is there then is a part of the whole."""
     archive, expected = whole
@@ -355,11 +362,11 @@ def test_missing_catalogue_and_columns_are_named(pipeline, archive, tmp_path):
         read_catalogue(tmp_path / "out", columns=["lable"])
 
 
-def test_import_of_archive_waits_with_dask_torch_and_arrow():
-    """Readers alone need none of them."""
+def test_import_of_archive_waits_with_torch_and_dask():
+    """Readers alone need neither."""
     code = (
         "import sys, sksimclr.archive\n"
-        "print([m for m in ('torch', 'dask', 'pyarrow') if m in sys.modules])"
+        "print([m for m in ('torch', 'distributed') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
