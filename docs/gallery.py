@@ -20,6 +20,8 @@ ORDER = [
     "plot_pretrained_weights.py",
     "plot_fine_tuning.py",
     "plot_folder_of_files.py",
+    "plot_keogram.py",
+    "plot_occurrence.py",
     "plot_digits.py",
 ]
 

@@ -362,6 +362,21 @@ def test_missing_catalogue_and_columns_are_named(pipeline, archive, tmp_path):
         read_catalogue(tmp_path / "out", columns=["lable"])
 
 
+def test_without_pyarrow_it_says_what_to_install(pipeline, archive, monkeypatch):
+    """Before anything is read."""
+    from sksimclr.archive import _catalogue
+
+    monkeypatch.setattr(_catalogue, "find_spec", lambda name: None)
+    for call in (
+        lambda: label(pipeline, archive, archive / "out"),
+        lambda: read_catalogue(archive / "out"),
+        lambda: read_failures(archive / "out"),
+    ):
+        with pytest.raises(ImportError, match=r"sksimclr\[archive\]"):
+            call()
+    assert not (archive / "out").exists()
+
+
 def test_import_of_archive_waits_with_torch_and_dask():
     """Readers alone need neither."""
     code = (

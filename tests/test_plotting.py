@@ -28,11 +28,14 @@ from tiny import tiny_simclr  # noqa: E402
 from sksimclr import plotting  # noqa: E402
 from sksimclr._random import make_generator  # noqa: E402
 from sksimclr.augmentations import HorizontalFlip, VerticalFlip, make_view  # noqa: E402
-from sksimclr.plotting import (  # noqa: E402
+from sksimclr.plotting import (
+    # noqa: E402
     AugmentationDisplay,
     EmbeddingDisplay,
     ImageGridDisplay,
+    KeogramDisplay,
     LearningCurveDisplay,
+    OccurrenceDisplay,
     SilhouetteDisplay,
 )
 from sksimclr.plotting._embedding import spread_out  # noqa: E402
@@ -152,6 +155,8 @@ def test_without_matplotlib(monkeypatch):
         EmbeddingDisplay([]),
         AugmentationDisplay([], []),
         SilhouetteDisplay([], []),
+        KeogramDisplay([], []),
+        OccurrenceDisplay([], []),
     ]
     assert {type(display).__name__ for display in displays} == set(plotting.__all__)
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -8,6 +8,7 @@ partitioned by site and date.
 import json
 import os
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
@@ -125,6 +126,15 @@ def read_failures(catalogue):
     return table.filter(pc.field("reason") != "").sort_by("file")
 
 
+def require_pyarrow():
+    """Raise an ImportError that says what to install, unless there is pyarrow."""
+    if find_spec("pyarrow") is None:
+        raise ImportError(
+            "Catalogues are Parquet files, which need pyarrow: "
+            'pip install "sksimclr[archive]".'
+        )
+
+
 def open_rows(catalogue):
     """Return the `pyarrow.dataset.Dataset` of the frames of a catalogue."""
     import pyarrow as pa
@@ -153,6 +163,7 @@ def read_files(catalogue):
 
 def read_header(catalogue):
     """Return what `_catalogue.json` says."""
+    require_pyarrow()
     path = Path(catalogue) / _HEADER
     if not path.exists():
         raise FileNotFoundError(

@@ -6,7 +6,21 @@ import numpy as np
 
 
 class UnreadableFileError(ValueError):
-    """A file from which no frame can be read; the message names it and says why."""
+    """A file from which no frame can be read; the message names it and says why.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sksimclr.archive import UnreadableFileError, read_frames
+    >>> path = Path(tempfile.mkdtemp()) / "night.pgm"
+    >>> n_bytes = path.write_bytes(b"clear sky")
+    >>> try:
+    ...     frames = read_frames(path)
+    ... except UnreadableFileError as error:
+    ...     print("night.pgm" in str(error))
+    True
+    """
 
 
 @dataclass(frozen=True, eq=False)

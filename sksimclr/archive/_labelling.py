@@ -15,6 +15,7 @@ from sksimclr.archive._catalogue import (
     locked,
     read_files,
     remove_unfinished,
+    require_pyarrow,
     start,
 )
 from sksimclr.archive._engine import run_groups
@@ -164,6 +165,7 @@ def label_archive(
     ('gill', 'good')
     """
     began = time.monotonic()
+    require_pyarrow()
     labeller = Labeller(pipeline, embeddings=embeddings)
     paths = find_paths(files)
     catalogue = os.path.abspath(output)

@@ -9,13 +9,17 @@ sizes fit a column or a page of a journal. Matplotlib is imported by the first p
 from sksimclr.plotting._augmentation import AugmentationDisplay
 from sksimclr.plotting._embedding import EmbeddingDisplay
 from sksimclr.plotting._image_grid import ImageGridDisplay
+from sksimclr.plotting._keogram import KeogramDisplay
 from sksimclr.plotting._learning_curve import LearningCurveDisplay
+from sksimclr.plotting._occurrence import OccurrenceDisplay
 from sksimclr.plotting._silhouette import SilhouetteDisplay
 
 __all__ = [
     "AugmentationDisplay",
     "EmbeddingDisplay",
     "ImageGridDisplay",
+    "KeogramDisplay",
     "LearningCurveDisplay",
+    "OccurrenceDisplay",
     "SilhouetteDisplay",
 ]

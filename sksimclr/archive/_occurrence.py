@@ -1,0 +1,132 @@
+"""How often each class occurs, counted over a catalogue of any size."""
+
+from sksimclr.archive._catalogue import open_rows
+from sksimclr.archive._sites import magnetic_midnight, site_position
+
+KEYS = ("site", "date", "month", "hour", "magnetic_hour")
+
+
+def occurrence(catalogue, *, by=("site", "hour"), sites=None):
+    """Count the frames of each class in a catalogue.
+
+    Streams over the rows: an archive need not fit in memory.
+
+    Parameters
+    ----------
+    catalogue : str or path-like
+        Folder that `label_archive` has written.
+    by : sequence of str, default=("site", "hour")
+        What is counted apart besides the class: any of "site"; "date", UTC; "month", 1
+        to 12; "hour", 0 to 23, UTC; "magnetic_hour", 0 to 23, 0 being the hour after
+        magnetic midnight at the station.
+    sites : dict of str to (float, float), default=None
+        For "magnetic_hour": latitude and longitude of stations that are not THEMIS's,
+        degrees north and east.
+
+    Returns
+    -------
+    pyarrow.Table
+        The columns of `by`, "label" and "n_frames", int64; only combinations that
+        occur, in ascending order. Month and hours are null for frames without a time,
+        the label for those without a label.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such catalogue.
+    ValueError
+        `by` names something else, the catalogue has no labels, or the position of a
+        station is not known.
+
+    See Also
+    --------
+    sksimclr.plotting.OccurrenceDisplay : Shows them.
+
+    Notes
+    -----
+    Magnetic local time is that of the centred dipole with the Sun at its mean place. It
+    differs from AACGM's by 0.4 hours (root mean square), at most 1.2, in winter nights
+    at the stations of THEMIS, and more elsewhere near the poles.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sksimclr import AuroraPreprocessor, SimCLRTransformer
+    >>> from sksimclr.archive import label_archive, occurrence
+    >>> from sksimclr.datasets import make_aurora
+    >>> data = make_aurora(12, size=32, random_state=0)
+    >>> simclr = SimCLRTransformer(image_size=32, stem="imagenet", max_epochs=0)
+    >>> pipe = make_pipeline(AuroraPreprocessor(), simclr, LogisticRegression())
+    >>> pipe = pipe.fit(data.images, np.take(data.target_names, data.target))
+    >>> folder = tempfile.mkdtemp()
+    >>> np.save(f"{folder}/20140310_0600_gill.npy", data.images)
+    >>> run = label_archive(pipe, folder, f"{folder}/catalogue")
+    >>> table = occurrence(f"{folder}/catalogue", by=["site", "month"])
+    >>> table.column_names, sum(table["n_frames"].to_pylist())
+    (['site', 'month', 'label', 'n_frames'], 12)
+    """
+    unknown = [key for key in by if key not in KEYS]
+    if unknown or isinstance(by, str):
+        raise ValueError(f"by must be a sequence of some of {KEYS}, got {by!r}.")
+    rows = open_rows(catalogue)
+    if "label" not in rows.schema.names:
+        raise ValueError(
+            f"The catalogue {str(catalogue)!r} has no labels: its pipeline has no "
+            "classifier at its end. Label the archive with one that has."
+        )
+    keys = [*dict.fromkeys(by), "label"]
+    return _count(rows, {key: _expression(key, rows, sites) for key in keys})
+
+
+def _count(rows, keys):
+    """Return how many rows there are for each combination of the keys' values."""
+    from pyarrow import acero
+
+    steps = [
+        acero.Declaration("scan", acero.ScanNodeOptions(rows, columns=keys)),
+        acero.Declaration(
+            "project", acero.ProjectNodeOptions([*keys.values()], [*keys])
+        ),
+        acero.Declaration(
+            "aggregate",
+            acero.AggregateNodeOptions(
+                [([], "hash_count_all", None, "n_frames")], keys=[*keys]
+            ),
+        ),
+    ]
+    table = acero.Declaration.from_sequence(steps).to_table()
+    table = table.select([*keys, "n_frames"])
+    return table.sort_by([(key, "ascending") for key in keys])
+
+
+def _expression(key, rows, sites):
+    """Return a key as an expression of the columns of a catalogue."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if key in ("site", "date", "label"):
+        return pc.field(key)
+    time = pc.field("time").cast(pa.timestamp("ns"))
+    if key == "month":
+        return pc.month(time)
+    if key == "hour":
+        return pc.hour(time)
+    minutes = pc.hour(time) * 60 + pc.minute(time) - _midnight_minutes(rows, sites)
+    hours = pc.divide(minutes + 1440, 60)  # at least 0
+    return pc.if_else(hours >= 24, hours - 24, hours)
+
+
+def _midnight_minutes(rows, sites):
+    """Return the minute of the day of magnetic midnight, an expression of the site."""
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    parts = (part.partition_expression for part in rows.get_fragments())
+    minutes = pc.scalar(0)
+    for site in sorted({ds.get_partition_keys(part)["site"] for part in parts}):
+        midnight = round(60 * magnetic_midnight(*site_position(site, sites)))
+        minutes = pc.if_else(pc.field("site") == site, pc.scalar(midnight), minutes)
+    return minutes
