@@ -29,7 +29,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is a directory, damaged, not an image, or has several frames.
+        The file is a directory, damaged, not an image, or has several frames, or
+        colours of 16 bits in another format than PNG, of which Pillow would keep 8.
     """
     path = Path(path)
     if path.is_dir():
@@ -59,6 +60,7 @@ def _decode(path: Path) -> NDArray[Any]:
                 f"Expected one image in a file, got several in {str(path)!r}. Read "
                 "them into an array (n, H, W) first."
             )
+        check_colours(image)
         raw_mode = _raw_mode(image)
         mode, is_16_bit = image.mode, image.format in ("PNG", "PPM")
         pixels = np.asarray(image.convert("RGB") if mode == "P" else image)
@@ -67,6 +69,16 @@ def _decode(path: Path) -> NDArray[Any]:
     if mode == "I" and is_16_bit:
         return pixels.astype(np.uint16)  # Pillow reads their 16 bits as 32
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def check_colours(image: Any) -> None:
+    """Raise a ValueError for an open image of whose colours Pillow loses bits."""
+    if image.format != "PNG" and _raw_mode(image).startswith(("RGB;16", "RGBA;16")):
+        raise ValueError(
+            f"Expected colours of 8 bits in a {image.format} image, got 16 in "
+            f"{str(image.filename)!r}, of which Pillow keeps 8. Save it as PNG, or "
+            "read it with another library into an array."
+        )
 
 
 def _low_bytes(path: Path) -> NDArray[np.uint8]:

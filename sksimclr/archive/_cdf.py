@@ -1,5 +1,6 @@
 """Frames in CDF files, as NASA distributes those of the THEMIS imagers."""
 
+import math
 import re
 
 import numpy as np
@@ -35,16 +36,18 @@ def read_cdf(path):
     file = CDFFile(path)
     name = _image_variable(file)
     records, damage = file.read(name)
+    damages = [file.damage, damage]
     if not len(records):
-        raise ValueError("; ".join(filter(None, [file.damage, damage])))
+        raise ValueError("; ".join(filter(None, damages)) or "it has no frames")
     is_cube = records.ndim == 4 and len(records) == 1
     if is_cube:
         records = np.ascontiguousarray(np.moveaxis(records[0], -1, 0))
+    damages += [] if damage else [_disagreement(file, name, len(records))]
     return Frames(
         np.ascontiguousarray(records),
         times=_times(file, name, len(records), is_cube=is_cube),
         site=_IMAGES.fullmatch(name.lower())["site"],
-        damage="; ".join(filter(None, [file.damage, damage])),
+        damage="; ".join(filter(None, damages)),
     )
 
 
@@ -59,6 +62,16 @@ def _image_variable(file):
         "expected a variable of images with a name like thg_asf_gill, got these "
         f"variables: {found}. {file.damage}".strip()
     )
+
+
+def _disagreement(file, name, n_frames):
+    """Say whether there are more or fewer times than frames, one of which is wrong."""
+    for suffix in ("_epoch", "_time"):
+        variable = file.variables.get(name + suffix)
+        n_times = variable.n_records * math.prod(variable.shape) if variable else 1
+        if n_times not in (1, n_frames):
+            return f"it has {n_frames} frames, but {n_times} values of {name}{suffix}"
+    return ""
 
 
 def _times(file, name, n_frames, *, is_cube):

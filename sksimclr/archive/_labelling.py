@@ -41,6 +41,15 @@ class LabelRun:
         Files of this run that could not be read, or not wholly; see `read_failures`.
     seconds : float
         Time taken.
+
+    Examples
+    --------
+    >>> from sksimclr.archive import LabelRun
+    >>> run = LabelRun(
+    ...     n_files=60, n_skipped=0, n_frames=1200, n_failures=0, seconds=24.0
+    ... )
+    >>> run.n_frames / run.seconds
+    50.0
     """
 
     n_files: int
