@@ -14,9 +14,17 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np  # noqa: E402
 from mutants import KINDS, Reader, format_of, write_mutants, write_originals  # noqa: E402
+from sklearn.linear_model import LogisticRegression  # noqa: E402
+from sklearn.pipeline import make_pipeline  # noqa: E402
+from tiny import tiny_simclr  # noqa: E402
+
+from sksimclr import AuroraPreprocessor  # noqa: E402
+from sksimclr.archive import label_archive, read_failures, read_frames  # noqa: E402
 
 OUTCOMES = ["failure", "damage", "equal", "differ", "damage, differ"]
+MUST_BE_NAMED = ["failure", "damage", "damage, differ"]
 DEFECTS = ["defect", "hang", "crash"]
 
 
@@ -45,6 +53,35 @@ def print_table(title, rows, counts, position):
         print(f"{row:16} {sum(numbers):6}", *(f"{number:14}" for number in numbers))
 
 
+def label_all(folder, n_files, seed):
+    """Label damaged files in one run; say whether the right ones are failures.
+
+    Those of which `Reader` says that they are damaged must be named, those that equal
+    the original must not. Others are whole images that differ from it, which may still
+    be of another size than the pipeline was fitted on.
+    """
+    sources = write_originals(folder / "originals")
+    sources = {form: path for form, path in sources.items() if "real" not in form}
+    archive, outcomes = folder / "mutants", {}
+    archive.mkdir()
+    with Reader(sources) as reader:
+        for path, _, _ in write_mutants(archive, n_files, seed, sources):
+            outcomes[str(path)] = reader.outcome(path)[0]
+    frames = read_frames(sources["pgm"]).images
+    pipe = make_pipeline(AuroraPreprocessor(), tiny_simclr(), LogisticRegression())
+    pipe.fit(frames, np.arange(len(frames)) % 2)
+    run = label_archive(pipe, list(outcomes), folder / "catalogue", part_bytes=1 << 22)
+    named = set(read_failures(folder / "catalogue")["file"].to_pylist())
+    must = {path for path, outcome in outcomes.items() if outcome in MUST_BE_NAMED}
+    must_not = {path for path, outcome in outcomes.items() if outcome == "equal"}
+    print(f"\n{run}")
+    print(f"damaged: {len(must)}, of them not among the failures: {len(must - named)}")
+    print(
+        f"whole: {len(must_not)}, of them among the failures: {len(must_not & named)}"
+    )
+    print(f"different images: {len(outcomes) - len(must) - len(must_not)}")
+
+
 def main():
     """Print two tables and the worst of time and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -53,6 +90,8 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         counts, reader = count_outcomes(Path(folder), options.files, options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        label_all(Path(folder), options.files, options.seed)
     formats = list(dict.fromkeys(key[0] for key in counts))
     print_table("format", formats, counts, 0)
     print_table("damage", KINDS, counts, 1)
