@@ -10,6 +10,7 @@ ORDER = [
     "plot_few_labels.py",
     "plot_embedding_map.py",
     "plot_alike_frames.py",
+    "plot_suggest.py",
     "plot_clusters.py",
     "plot_aurora_samples.py",
     "plot_preprocessing.py",

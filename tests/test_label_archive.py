@@ -358,8 +358,8 @@ def test_missing_catalogue_and_columns_are_named(pipeline, archive, tmp_path):
     with pytest.raises(FileNotFoundError, match="label_archive"):
         read_catalogue(tmp_path)
     label(pipeline, archive, tmp_path / "out")
-    with pytest.raises(ValueError, match="no columns \\['lable'\\]; it has"):
-        read_catalogue(tmp_path / "out", columns=["lable"])
+    with pytest.raises(ValueError, match="no columns \\['lebel'\\]; it has"):
+        read_catalogue(tmp_path / "out", columns=["lebel"])
 
 
 def test_without_pyarrow_it_says_what_to_install(pipeline, archive, monkeypatch):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import time
 from dataclasses import dataclass
 from itertools import groupby
@@ -201,7 +202,11 @@ def _with_progress(parts, n_all, n_to_do, verbose):
     """Yield parts and show how far the run is."""
     n_frames = n_failures = 0
     with tqdm(
-        total=n_all, initial=n_all - n_to_do, unit="file", disable=not verbose
+        total=n_all,
+        initial=n_all - n_to_do,
+        unit="file",
+        mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; the latter in logs
+        disable=not verbose,
     ) as progress:
         for part in parts:
             n_frames += part.n_frames

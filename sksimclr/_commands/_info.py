@@ -1,0 +1,141 @@
+"""``sksimclr info``: what a file of frames, a model or a catalogue holds."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from sksimclr._commands._report import Report, table
+from sksimclr.archive import find_files, load_model, read_failures, read_frames
+from sksimclr.archive._catalogue import open_rows, read_header
+from sksimclr.archive._models import is_skops, read_note
+from sksimclr.archive._quality import frame_quality
+
+_MODELS = (".joblib", ".pickle", ".pkl", ".skops")
+_WORDS = {
+    "n_frames": "frames",
+    "n_files": "files",
+    "n_failures": "failed files",
+    "n_features": "embedding",
+    "n_epochs": "epochs",
+    "n_dates": "days",
+    "dtype": "type",
+}
+
+
+def run(args):
+    """Find out what it is, and describe that."""
+    path = Path(args.file)
+    if (path / "_catalogue.json").exists():
+        data = _catalogue(path)
+    elif path.is_dir():
+        data = _folder(path)
+    elif path.suffix in _MODELS or is_skops(path):
+        data = _model(path, args)
+    else:
+        data = _frames(path)
+    data = {"file": args.file, **data}
+    return Report(data, _text(data))
+
+
+def _folder(path):
+    """Say which files of a folder can be read."""
+    files = find_files(path)
+    endings = Counter(
+        "".join(file.suffixes[-2:] if file.suffix == ".gz" else file.suffix)
+        for file in files
+    )
+    return {"kind": "folder", "n_files": len(files), "endings": dict(endings)}
+
+
+def _frames(path):
+    """Describe the frames of a file."""
+    frames = read_frames(path)
+    images, known = frames.images, frames.times[~np.isnat(frames.times)]
+    is_float = images.dtype.kind == "f"
+    return {
+        "kind": "frames",
+        "n_frames": len(frames),
+        "frame_shape": list(images.shape[1:]),
+        "dtype": str(images.dtype),
+        "min": (np.nanmin if is_float else np.min)(images).item(),
+        "max": (np.nanmax if is_float else np.max)(images).item(),
+        "site": frames.site or None,
+        "first_time": str(known.min()) if len(known) else None,
+        "last_time": str(known.max()) if len(known) else None,
+        "quality": dict(Counter(frame_quality(images, frames.damage).tolist())),
+        "damage": frames.damage or None,
+        "metadata": frames.metadata,
+    }
+
+
+def _model(path, args):
+    """Describe a model; it is loaded, with what is trusted."""
+    from sklearn.pipeline import Pipeline
+
+    from sksimclr._fingerprint import model_fingerprint
+
+    model = load_model(path, trusted=args.trust, trust_pickle=args.trust_pickle)
+    steps = (
+        [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+    )
+    classes = getattr(steps[-1], "classes_", None)
+    encoders = [step for step in steps if hasattr(step, "encoder_")]
+    return {
+        "kind": "model",
+        "format": "skops" if is_skops(path) else "pickle",
+        "megabytes": round(path.stat().st_size / 1e6, 1),
+        "steps": [type(step).__name__ for step in steps],
+        "frame_shape": list(getattr(steps[0], "image_shape_", ())) or None,
+        "image_size": getattr(encoders[0], "image_size_", None) if encoders else None,
+        "n_features": encoders[0]._n_features_out if encoders else None,
+        "n_epochs": getattr(encoders[0], "n_iter_", None) if encoders else None,
+        "classes": None if classes is None else classes.tolist(),
+        "fingerprint": model_fingerprint(model),
+        "written_by": read_note(path) or None,
+    }
+
+
+def _catalogue(path):
+    """Describe a catalogue."""
+    header, rows = read_header(path), open_rows(path)
+    names = {k: set() for k in ("site", "date")}
+    for part in path.glob("site=*/date=*"):
+        names["site"].add(part.parent.name.partition("=")[2])
+        names["date"].add(part.name.partition("=")[2])
+    dates = sorted(names["date"] - {"unknown"})
+    return {
+        "kind": "catalogue",
+        "n_frames": rows.count_rows(),
+        "n_failures": read_failures(path).num_rows,
+        "sites": sorted(names["site"]),
+        "n_dates": len(dates),
+        "first_date": dates[0] if dates else None,
+        "last_date": dates[-1] if dates else None,
+        "classes": header["classes"],
+        "n_features": header["n_features"],
+        "model": header["model"],
+        "columns": rows.schema.names,
+    }
+
+
+def _text(data):
+    """Return what is known, a line for each."""
+    rows = []
+    for name, value in data.items():
+        if value is None or name in ("file", "kind", "metadata"):
+            continue
+        is_size = name == "frame_shape"
+        words = " x ".join(map(str, value)) if is_size else _words(value)
+        rows.append([_WORDS.get(name, name.replace("_", " ")), words])
+    rows += [[name, value] for name, value in (data.get("metadata") or {}).items()]
+    return f"{data['file']}: {data['kind']}\n" + table(rows, indent="  ")
+
+
+def _words(value):
+    """Return a value as people write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(str(v) for v in value)
+    return str(value)

@@ -1,0 +1,135 @@
+"""Labels of frames from a table in a CSV file."""
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label and the line of the table that has it."""
+
+    name: str
+    line: int
+
+
+def read_labels(path, files):
+    """Read which frames have which label.
+
+    Parameters
+    ----------
+    path : str or path-like
+        CSV with the columns "file", "label" and maybe "frame", separated by commas,
+        semicolons or tabs. Rows without a label count as not labelled.
+    files : list of path-like
+        The files that rows may name: by their path, or by as much of its end as is
+        needed to tell them apart.
+
+    Returns
+    -------
+    dict of Path to dict of int to Label
+        For the files that have labels, frame numbers and their labels.
+
+    Raises
+    ------
+    ValueError
+        The table is not as described, names a file that is not among `files`, or gives
+        one frame two labels; or there are fewer than two labels.
+    """
+    by_name = defaultdict(list)
+    for file in files:
+        by_name[Path(file).name].append(Path(file))
+    labels, problems = defaultdict(dict), []
+    for line, row in _rows(path):
+        if not row["label"]:
+            continue
+        try:
+            file = _find(row["file"], by_name)
+            number = _frame_number(row["frame"])
+            before = labels[file].setdefault(number, Label(row["label"], line))
+            if before.name != row["label"]:
+                raise ValueError(
+                    f"frame {number} of {row['file']!r} is {row['label']!r}, but line "
+                    f"{before.line} says {before.name!r}"
+                )
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+    if problems:
+        raise ValueError(f"{str(path)!r} has {_few(problems)}")
+    _check_classes(path, labels)
+    return dict(labels)
+
+
+def _rows(path):
+    """Return (number of the line, its file, label and frame) for all rows."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        lines = file.readlines()
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+    columns = [(name or "").strip() for name in reader.fieldnames or ()]
+    if not {"file", "label"} <= set(columns):
+        raise ValueError(
+            f"{str(path)!r} must begin with a line that names its columns: file, label "
+            f"and maybe frame; got {', '.join(columns) or 'an empty file'}."
+        )
+    reader.fieldnames = columns
+    for row in reader:
+        cells = {k: (row.get(k) or "").strip() for k in ("file", "label", "frame")}
+        if any(cells.values()):
+            yield reader.line_num, cells
+
+
+def _find(text, by_name):
+    """Return the file that a row names."""
+    wanted = Path(text)
+    same_name = by_name.get(wanted.name, [])
+    if wanted.is_absolute():
+        found = [file for file in same_name if file.resolve() == wanted.resolve()]
+    else:
+        n = len(wanted.parts)
+        found = [
+            file for file in same_name if file.resolve().parts[-n:] == wanted.parts
+        ]
+        found = found or [f for f in same_name if f.resolve() == wanted.resolve()]
+    if len(found) > 1:
+        raise ValueError(
+            f"{text!r} may be {str(found[0])!r} or {str(found[1])!r}; give more of the "
+            "path"
+        )
+    if not found:
+        near = f", but {str(same_name[0])!r} is" if same_name else ""
+        raise ValueError(f"{text!r} is not among the files given{near}")
+    return found[0]
+
+
+def _frame_number(text):
+    """Return the number of a frame; 0 where there is none."""
+    try:
+        number = int(text or 0)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ValueError(f"frame must be an integer >= 0, got {text!r}")
+    return number
+
+
+def _few(problems):
+    """Return the first problems, on one line."""
+    more = len(problems) - _MOST_NAMED
+    text = "; ".join(problems[:_MOST_NAMED]) + (
+        f"; and {more} more" if more > 0 else ""
+    )
+    return f"{len(problems)} row(s) that cannot be used: {text}."
+
+
+def _check_classes(path, labels):
+    """Raise a ValueError if there is nothing to tell apart."""
+    names = {label.name for frames in labels.values() for label in frames.values()}
+    if len(names) < 2:
+        found = f"only {names.pop()!r}" if names else "none"
+        raise ValueError(
+            f"{str(path)!r} must have at least two different labels, got {found}."
+        )

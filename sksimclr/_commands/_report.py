@@ -1,0 +1,85 @@
+"""What a command has to say, as text and as JSON."""
+
+from dataclasses import dataclass
+
+SOME_FAILED = 3  # exit code
+MOST_NAMED = 5  # failures that are shown
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a command.
+
+    Attributes
+    ----------
+    data : dict
+        What ``--json`` writes.
+    text : str
+        What people read.
+    code : int
+        Exit code of the process.
+    """
+
+    data: dict
+    text: str
+    code: int = 0
+
+
+def table(rows, *, indent=""):
+    """Return rows of cells as lines; numbers to the right, texts to the left.
+
+    Examples
+    --------
+    >>> print(table([["site", "n"], ["gill", 7], ["rank", 12]]))
+    site   n
+    gill   7
+    rank  12
+    """
+    columns = list(zip(*rows, strict=True))
+    widths = [max(len(str(cell)) for cell in column) for column in columns]
+    is_number = [any(isinstance(cell, (int, float)) for cell in c) for c in columns]
+    lines = []
+    for row in rows:
+        cells = [
+            str(cell).rjust(width) if right else str(cell).ljust(width)
+            for cell, width, right in zip(row, widths, is_number, strict=True)
+        ]
+        lines.append(indent + "  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def failures_text(failures):
+    """Return lines that name some of the files that failed, and why.
+
+    Parameters
+    ----------
+    failures : list of dict
+        With "file", "n_frames" and "reason".
+    """
+    if not failures:
+        return ""
+    n = len(failures)
+    lines = [f"{n} file{'s' * (n > 1)} could not be read, or not wholly:"]
+    for failure in failures[:MOST_NAMED]:
+        file, reason, n_read = (failure[k] for k in ("file", "reason", "n_frames"))
+        named = reason if file in reason else f"{file}: {reason}"
+        lines.append(f"  {named}" + f" ({n_read} frames were read)" * (n_read > 0))
+    if n > MOST_NAMED:
+        lines.append(f"  and {n - MOST_NAMED} more; --json lists them all")
+    return "\n".join(lines)
+
+
+def duration(seconds):
+    """Return a duration as people say it.
+
+    Examples
+    --------
+    >>> duration(2.34), duration(75), duration(7384)
+    ('2.3 s', '1 min 15 s', '2 h 3 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,200 @@
+"""The frames to train on: those with labels, and as many others as memory holds."""
+
+import heapq
+import sys
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from sksimclr._preprocessing import AuroraPreprocessor
+from sksimclr.archive import UnreadableFileError, read_frames
+from sksimclr.archive._quality import WITHOUT_LABEL, frame_quality
+
+_MOST_BYTES = 2 << 30  # of preprocessed frames, unless their number is given
+
+
+@dataclass(frozen=True)
+class TrainingFrames:
+    """Preprocessed frames, and what is known of them.
+
+    Attributes
+    ----------
+    preprocessor : AuroraPreprocessor
+        Fitted to the form of the frames.
+    images : ndarray of shape (n, H, W) or (n, H, W, 1), float32
+    labels : ndarray of shape (n,), object
+        Text, or None for frames without a label.
+    times : ndarray of shape (n,), datetime64[ns]
+    sites : ndarray of shape (n,), str
+    n_seen, n_files : int
+        Frames that were read, of which these are a part, and files of them.
+    failures : list of dict
+        With "file", "n_frames" and "reason".
+    """
+
+    preprocessor: AuroraPreprocessor
+    images: np.ndarray
+    labels: np.ndarray
+    times: np.ndarray
+    sites: np.ndarray
+    n_seen: int
+    n_files: int
+    failures: list
+
+
+def read_training_frames(files, labels, *, max_frames=None, quiet=False):
+    """Read and preprocess frames to train on.
+
+    Parameters
+    ----------
+    files : list of Path
+    labels : dict of Path to dict of int to Label
+        All these frames are kept, unless there is nothing in them to label.
+    max_frames : int, default=None
+        Of the others, an even part is kept so that there are at most so many in all. By
+        default, as many as 2 GiB hold.
+    quiet : bool, default=False
+        Show no progress.
+
+    Returns
+    -------
+    TrainingFrames
+
+    Raises
+    ------
+    ValueError
+        There is no frame to train on; or a label is that of a frame that a file does
+        not have.
+    """
+    most, failures, kept, preprocessor = max_frames, [], None, None
+    read = _few_files(files, labels, most)
+    for path in tqdm(read, "reading", disable=quiet):
+        try:
+            frames = read_frames(path)
+            if preprocessor is None and len(frames):
+                preprocessor = AuroraPreprocessor().fit(frames.images)
+                most = most or _n_that_fit(frames.images.shape)
+                n_labels = sum(map(len, labels.values()))
+                kept = _Kept(max(most, n_labels), _form_of_result(frames.images))
+            if len(frames):
+                _check_form(frames.images, preprocessor)
+        except (UnreadableFileError, OSError) as error:
+            failures.append({"file": str(path), "n_frames": 0, "reason": str(error)})
+            continue
+        if frames.damage:
+            failure = {"n_frames": len(frames), "reason": frames.damage}
+            failures.append({"file": str(path)} | failure)
+        if len(frames):
+            _add(frames, labels.get(path, {}), path, preprocessor, kept)
+    if kept is None or kept.n == 0:
+        reason = f" {failures[0]['file']}: {failures[0]['reason']}" if failures else ""
+        raise ValueError(f"No frame to train on in {len(files)} files.{reason}")
+    counts = {"n_seen": kept.n_seen, "n_files": len(read)}
+    return TrainingFrames(preprocessor, *kept.arrays(), **counts, failures=failures)
+
+
+def _few_files(files, labels, most):
+    """Return evenly spaced files, at most as many as frames, and those with labels."""
+    most = most or _n_that_fit((1, 256, 256))
+    if len(files) <= most:
+        return files
+    places = set(np.linspace(0, len(files) - 1, most).astype(int).tolist())
+    return [f for k, f in enumerate(files) if k in places or f in labels]
+
+
+def _n_that_fit(shape):
+    return max(1, _MOST_BYTES // (4 * shape[1] * shape[2]))
+
+
+def _form_of_result(images):
+    """Return the shape of one preprocessed frame."""
+    return images.shape[1:3] + (1,) * (images.ndim - 3)
+
+
+def _check_form(images, preprocessor):
+    """Raise an UnreadableFileError if frames are not of the form of the first ones."""
+    expected, found = preprocessor.image_shape_, images.shape[1:]
+    if tuple(expected) != tuple(found):
+        raise UnreadableFileError(
+            f"frames of shape {tuple(found)}, but the first file has "
+            f"{tuple(expected)}; train on files of one kind"
+        )
+
+
+def _add(frames, labels, path, preprocessor, kept):
+    """Preprocess the frames of a file that are worth it, and keep a part of them."""
+    beyond = [number for number in labels if number >= len(frames)]
+    if beyond:
+        raise ValueError(
+            f"Line {labels[beyond[0]].line} of the labels is for frame {beyond[0]} of "
+            f"{str(path)!r}, which has {len(frames)} frames, counted from 0."
+        )
+    quality = frame_quality(frames.images, frames.damage)
+    numbers = np.flatnonzero(~np.isin(quality, WITHOUT_LABEL))
+    lost = sorted(set(labels) - set(numbers.tolist()))
+    if lost:
+        counts = dict(Counter(quality[lost].tolist()))
+        print(
+            f"sksimclr: warning: {len(lost)} labelled frame(s) of {str(path)!r} are "
+            f"not used, there is nothing to see in them: {counts}",
+            file=sys.stderr,
+        )
+    if len(numbers) == 0:
+        return
+    images = preprocessor.transform(frames.images[numbers])
+    for image, number in zip(images, numbers.tolist(), strict=True):
+        label = labels[number].name if number in labels else None
+        kept.add(image, (label, frames.times[number], frames.site))
+
+
+class _Kept:
+    """At most so many of a stream of images, spread evenly over it.
+
+    The n-th one is kept before others whose number, its bits in reverse order, is
+    larger: 0, the half, the quarters, the eighths, ... Images with a label come first.
+    """
+
+    def __init__(self, most, shape):
+        self._most = most
+        self._images = np.empty((0, *shape), np.float32)
+        self._notes = []
+        self._heap = []  # (how much it is wanted, its place)
+        self.n_seen = 0
+
+    @property
+    def n(self):
+        """How many there are."""
+        return len(self._heap)
+
+    def add(self, image, note):
+        """Keep an image and a note, maybe instead of others."""
+        is_labelled = note[0] is not None
+        wanted = (is_labelled, -int(f"{self.n_seen:040b}"[::-1], 2))
+        self.n_seen += 1
+        if self.n < self._most:
+            place = self.n
+            self._make_room()
+            heapq.heappush(self._heap, (wanted, place))
+        elif wanted > self._heap[0][0]:
+            place = self._heap[0][1]
+            heapq.heapreplace(self._heap, (wanted, place))
+        else:
+            return
+        self._images[place], self._notes[place] = image, note
+
+    def _make_room(self):
+        """Have a place for one more."""
+        self._notes.append(None)
+        if self.n == len(self._images):
+            n_places = min(self._most, max(16, 2 * self.n))
+            self._images.resize((n_places, *self._images.shape[1:]), refcheck=False)
+
+    def arrays(self):
+        """Return images, labels, times and sites."""
+        labels, times, sites = zip(*self._notes, strict=True)
+        found = np.empty(self.n, object)
+        found[:] = labels
+        times = np.array(times, "datetime64[ns]")
+        return self._images[: self.n], found, times, np.array(sites)
