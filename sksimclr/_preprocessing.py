@@ -23,6 +23,7 @@ from sksimclr._validation import (
 )
 
 _BLOCK_PIXELS = 1 << 19  # of frames worked on together: they stay in the cache
+_FEW_PIXELS = 1 << 24  # in memory: threads would wait for each other, mostly
 _WORKING_MEMORY = 56 << 20  # bytes that all threads together may use on the side
 _BYTES_PER_PIXEL = 24  # that a thread uses, at most, while it works on a block
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -84,8 +85,8 @@ class AuroraPreprocessor(
     A single frame is ``X[np.newaxis]``: two dimensions mean flattened rows.
 
     Percentiles are those of ``numpy.percentile(..., method="linear")``. Frames are
-    worked on block by block, on all cores: memory beyond X and the result stays below
-    64 MB for frames of up to a million pixels.
+    worked on block by block, on all cores if they are many: memory beyond X and the
+    result stays below 64 MB for frames of up to a million pixels.
 
     Images are not columns of a table, so `set_output` has little effect, see there.
 
@@ -197,21 +198,25 @@ class AuroraPreprocessor(
         height, width = images.image_shape[:2]
         field = field_of_view(images.image_shape, self.radius, self.center)
         sides = (self.size, self.size) if self.size else (height, width)
-        out = np.empty((len(images), *sides), self.dtype)
+        box = _box(field)
+        out = np.zeros((len(images), *sides), self.dtype)
 
         def process(rows):
             """Fill `out[rows]`; say which of the frames have contrast."""
             frames = to_grey(images.read(rows))
             over = field if self.percentiles_over == "field" else np.ones_like(field)
             limits = percentile_limits(frames, over, low_high)
-            stretched = _resize(stretch(frames, limits, field), self.size)
-            out[rows] = _as_dtype(stretched, self.dtype)
+            part, place = stretch(frames[:, *box], limits, field[box]), box
+            if self.size:
+                part, place = _resize(part, box, (height, width), self.size)
+            out[rows, *place] = _as_dtype(part, self.dtype)
             return limits[:, 0] == limits[:, 1]
 
-        n_pixels = height * width
-        with ThreadPoolExecutor(_n_threads(n_pixels)) as threads:
-            blocks = images.blocks(max(1, _BLOCK_PIXELS // n_pixels))
-            flat = np.concatenate(list(threads.map(process, blocks)))
+        n_threads = _n_threads(images)
+        with ThreadPoolExecutor(n_threads) as threads:
+            blocks = images.blocks(max(1, _BLOCK_PIXELS // (height * width)))
+            work = threads.map if n_threads > 1 else map
+            flat = np.concatenate(list(work(process, blocks)))
         _warn_of_flat_frames(images, flat)
         out = out.reshape(_layout(images.ndim, out.shape))
         return self._with_index_of(X, out)
@@ -288,8 +293,8 @@ def to_grey(frames):
 def percentile_limits(frames, field, percentiles):
     """Return two percentiles of every frame over the pixels of `field`.
 
-    Equal to ``numpy.percentile(..., method="linear")``. Integers of 8 and 16 bits are
-    ordered by a radix sort, which is faster than numpy's partition of each frame.
+    Equal to ``numpy.percentile(..., method="linear")``. Numpy's partitions are fast for
+    32 and 64 bits and at one place.
 
     Parameters
     ----------
@@ -303,16 +308,20 @@ def percentile_limits(frames, field, percentiles):
     ndarray of shape (n, 2), float64
     """
     pixels = np.compress(field.ravel(), frames.reshape(len(frames), -1), axis=1)
-    if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > 2:
-        return np.percentile(pixels.astype(np.float64), percentiles, axis=1).T
-    pixels.sort(axis=1, kind="stable")
-    place = np.asarray(percentiles) / 100 * (pixels.shape[1] - 1)
-    below = np.floor(place).astype(int)
-    above = np.minimum(below + 1, pixels.shape[1] - 1)
-    low, high = pixels[:, below].astype(np.float64), pixels[:, above]
-    weight = place - below
-    step = high - low
-    return np.where(weight < 0.5, low + step * weight, high - step * (1 - weight))
+    dtype = np.int32 if np.can_cast(pixels.dtype, np.int32) else np.float64
+    pixels = pixels.astype(dtype, copy=False)
+    places = np.asarray(percentiles) / 100 * (pixels.shape[1] - 1)
+    return np.stack([_at_place(pixels, place) for place in places], axis=1)
+
+
+def _at_place(pixels, place):
+    """Order the pixels of each row in part; return the value at a place, in between."""
+    below = int(place)
+    pixels.partition(below, axis=1)
+    low = pixels[:, below].astype(np.float64)
+    high = pixels[:, min(below + 1, pixels.shape[1] - 1) :].min(axis=1)
+    weight, step = place - below, high - low
+    return low + step * weight if weight < 0.5 else high - step * (1 - weight)
 
 
 def stretch(frames, limits, field):
@@ -337,23 +346,30 @@ def stretch(frames, limits, field):
     out = np.subtract(frames, low.astype(dtype), dtype=dtype)
     out *= gain.astype(dtype)
     np.clip(out, 0, 1, out=out)
-    out *= field
+    out *= field.astype(dtype)
     return out.astype(np.float32, copy=False)
 
 
-def _n_threads(n_pixels):
-    """Return how many threads may work on frames of so many pixels."""
+def _n_threads(images):
+    """Return how many threads may work on images."""
+    n_pixels = math.prod(images.image_shape[:2])
+    if images.n_readers == 0 and len(images) * n_pixels < _FEW_PIXELS:
+        return 1
     block_bytes = max(n_pixels, _BLOCK_PIXELS) * _BYTES_PER_PIXEL
     return max(1, min(cpu_count(), _WORKING_MEMORY // block_bytes))
 
 
-def _resize(images, size):
-    """Resize (n, H, W) to squares, if a size is given."""
-    if size is None:
-        return images
-    from sksimclr._resizing import resize_array  # imports torch
+def _box(field):
+    """Return the rows and the columns of which all that is in the field is part."""
+    lines = [np.flatnonzero(field.any(axis=axis)) for axis in (1, 0)]
+    return tuple(slice(line[0], line[-1] + 1) for line in lines)
 
-    return resize_array(images, size)
+
+def _resize(*args):
+    """Do what `resize_part` does, which imports torch."""
+    from sksimclr._resizing import resize_part
+
+    return resize_part(*args)
 
 
 def _as_dtype(images, dtype):

@@ -2,10 +2,10 @@
 
 Run as ``python tests/benchmarks/archive_cost.py`` (with real data: see
 tests/real_data.py; without, frames of noise, which compress as badly). Measured, on
-one core: reading a compressed file, preparing its frames, embedding them with a ResNet18
-at 224 pixels, and the bytes of a frame in the archive and in the catalogue. Counted:
-what a GPU should need, as in cost_model.py. The rest is division: a model. Nothing in
-the table of machines was run.
+one core: reading a compressed file, preparing its frames, embedding them by a
+ResNet18 at 224 pixels, and the bytes of a frame in the archive and in the catalogue.
+Counted: what a GPU should need, as in cost_model.py. The rest is division: a model.
+Nothing in the table of machines was run.
 """
 
 import argparse
