@@ -137,7 +137,9 @@ def test_file_that_kills_its_workers_is_a_failure(
     register_reader([".pgm"], read_or_die)
     write_archive(tmp_path / "archive", n_files=5, sites=("gill",))
     client.cluster.scheduler.allowed_failures = 0
-    run = label_archive(pipeline, tmp_path / "archive", tmp_path / "out")
+    run = label_archive(
+        pipeline, tmp_path / "archive", tmp_path / "out", part_bytes=1 << 30
+    )
     (failure,) = read_failures(tmp_path / "out").to_pylist()
     assert "0603" in failure["file"] and "died" in failure["reason"]
     assert run.n_frames == 4 * archives.N_FRAMES

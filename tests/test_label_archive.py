@@ -255,6 +255,12 @@ def test_two_runs_do_not_write_at_the_same_time(pipeline, archive, tmp_path):
             label(pipeline, archive, tmp_path / "out")
 
 
+def test_small_archive_has_parts_for_all_threads(pipeline, archive, tmp_path):
+    """By default there are 64 parts or more, as long as there are files for them."""
+    label_archive(pipeline, archive, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "_files").iterdir())) == 6
+
+
 def test_failures_are_read_again_on_request(pipeline, archive, tmp_path):
     """A file that was mended gets its rows; without the request it is left."""
     path = min(archive.iterdir())

@@ -25,6 +25,9 @@ from sksimclr.archive._labeller import Labeller
 from sksimclr.archive._part import Group
 from sksimclr.archive._readers import find_paths, reader_for
 
+_PART_BYTES = 1 << 27  # of the files of a part, an hour of THEMIS
+_N_PARTS = 64  # at least, so that small archives keep all threads busy too
+
 
 @dataclass(frozen=True)
 class LabelRun:
@@ -67,7 +70,7 @@ def label_archive(
     *,
     embeddings=False,
     n_threads=None,
-    part_bytes=1 << 27,
+    part_bytes=None,
     retry_failures=False,
     verbose=0,
 ):
@@ -91,9 +94,10 @@ def label_archive(
     n_threads : int, default=None
         Threads of this process, each of which works on files of its own; by default as
         many as there are cores. Without effect on a Dask cluster.
-    part_bytes : int, default=2**27
+    part_bytes : int, default=None
         Consecutive files of a folder become one part of the catalogue, until they have
-        so many bytes. A killed run repeats the parts that it was working on.
+        so many bytes; by default 2**27, or a 64th of all files if that is less. A
+        killed run repeats the parts that it was working on.
     retry_failures : bool, default=False
         Read files again from which an earlier run got no frame.
     verbose : int, default=0
@@ -218,11 +222,14 @@ def _with_progress(parts, n_all, n_to_do, verbose):
 
 def _groups(paths, done, part_bytes):
     """Yield groups of files that are not done; the same files give the same groups."""
+    sizes = {path: _size(path) for path in paths}
+    if part_bytes is None:
+        part_bytes = min(_PART_BYTES, sum(sizes.values()) // _N_PARTS)
     for _, files in groupby(paths, os.path.dirname):
         group, n_bytes = [], 0
         for file in files:
             group.append(file)
-            n_bytes += _size(file)
+            n_bytes += sizes[file]
             if n_bytes >= part_bytes:
                 yield from _group(group, done)
                 group, n_bytes = [], 0

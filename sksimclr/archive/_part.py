@@ -10,7 +10,7 @@ from sksimclr.archive._catalogue import UNKNOWN, write_part
 from sksimclr.archive._quality import WITHOUT_LABEL, frame_quality
 from sksimclr.archive._rows import rows_table
 
-_CHUNK_PIXELS = 1 << 22  # of the frames that are labelled together
+_CHUNK_PIXELS = 1 << 23  # of the frames that are labelled together
 _CHUNK_SIZES = (16, 1024)  # smallest and largest number of such frames
 _GPU_CHUNK_SIZE = 256  # as many as a GPU is given at a time
 
