@@ -34,7 +34,7 @@ _TRUSTED = (
 
 
 def save_model(pipeline, path):
-    """Write a fitted pipeline to a file that :func:`load_model` and others can trust.
+    """Write a fitted pipeline to a file that `load_model`, and others, can trust.
 
     Parameters
     ----------

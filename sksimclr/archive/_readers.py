@@ -86,7 +86,7 @@ def register_reader(suffixes, reader):
         fits a name counts; upper and lower case are alike. A suffix that has a reader
         already gets the new one.
     reader : callable
-        ``reader(path) -> Frames``, called with a :class:`~pathlib.Path` by several
+        ``reader(path) -> Frames``, called with a ``pathlib.Path`` by several
         threads at once. Whatever it raises says why a file cannot be read. To label
         an archive on other machines, it must be importable there.
 

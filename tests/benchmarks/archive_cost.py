@@ -3,7 +3,7 @@
 Run as ``python tests/benchmarks/archive_cost.py`` (with real data: see
 tests/real_data.py; without, frames of noise, which compress as badly). Measured, on
 one core: reading a compressed file, preparing its frames, embedding them by a
-ResNet18 at 224 pixels, and the bytes of a frame in the archive and in the catalogue.
+ResNet18 at 224 pixels, and the bytes of a frame in the archive.
 Counted: what a GPU should need, as in cost_model.py. The rest is division: a model.
 Nothing in the table of machines was run.
 """
@@ -24,11 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import real_data  # noqa: E402
 from archive_files import frame_times, pgm_bytes  # noqa: E402
-from sklearn.linear_model import LogisticRegression  # noqa: E402
-from sklearn.pipeline import make_pipeline  # noqa: E402
 
 from sksimclr import AuroraPreprocessor, SimCLRTransformer  # noqa: E402
-from sksimclr.archive import label_archive, read_frames  # noqa: E402
+from sksimclr.archive import read_frames  # noqa: E402
 
 N_FRAMES = 700e6
 SIZE = 224
@@ -70,8 +68,6 @@ def measure(folder):
     images = prepare.transform(frames)
     simclr = SimCLRTransformer(max_epochs=0, image_size=SIZE, device="cpu")
     simclr.fit(images)
-    pipe = make_pipeline(prepare, simclr, LogisticRegression())
-    pipe.fit(frames, np.arange(len(frames)) % 6)
     times = {
         "read": lambda: read_frames(path),
         "prepare": lambda: prepare.transform(frames),
@@ -79,15 +75,6 @@ def measure(folder):
     }
     found = {k: 1e3 * seconds_of(f) / len(frames) for k, f in times.items()}
     found["archive"] = path.stat().st_size / len(frames)
-    hour = folder / "hour"
-    hour.mkdir()
-    for minute in range(60):
-        name = f"20140310_06{minute:02d}_gill_themis19_full.pgm.gz"
-        (hour / name).symlink_to(path)
-    for name, embeddings in (("labels", False), ("embeddings", True)):
-        run = label_archive(pipe, hour, folder / name, embeddings=embeddings)
-        parts = (folder / name).glob("site=*/*/*.parquet")
-        found[name] = sum(part.stat().st_size for part in parts) / run.n_frames
     return found
 
 
@@ -107,9 +94,7 @@ def main():
     on_gpu = gpu_frames_per_second()
     print("measured, ms per frame on one core: ", end="")
     print(", ".join(f"{k} {found[k]:.3f}" for k in ("read", "prepare", "embed")))
-    print(f"bytes per frame: archive {found['archive']:.0f}, ", end="")
-    print(f"catalogue {found['labels']:.0f}, ", end="")
-    print(f"with embeddings {found['embeddings']:.0f}")
+    print(f"bytes per frame in the archive: {found['archive']:.0f}")
     print(f"counted, one H100: {on_gpu:.0f} frames per second")
     print(f"\nmodel for {N_FRAMES:.0f} frames, {N_FRAMES * found['archive']:.1e} bytes")
     print("machine                 frames/s     days  bound by   read, GB/s")
