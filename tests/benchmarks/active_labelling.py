@@ -1,0 +1,142 @@
+"""How many labels `suggest` saves against labels given at random.
+
+Run as ``python tests/benchmarks/active_labelling.py`` (a quarter of an hour on one
+core). Each draw of synthetic frames is an archive, mostly cloud and empty sky, or with
+``--balanced`` one that has as many frames of every class, and 24 held-out sequences of
+every class. SimCLR (`QUICK`, 32 pixels, 8 epochs) learns from a third of the archive.
+Frames are labelled in rounds, and scored is logistic regression on the standardised
+embeddings: the mean recall of the six classes. Prints the mean score over the draws for
+each way of choosing, and how many times fewer labels it needs to reach the median of
+twenty random choices: the median over the draws, the smallest and the largest.
+"""
+
+import argparse
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import recall_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sksimclr import AuroraPreprocessor, SimCLRTransformer
+from sksimclr.archive import suggest
+from sksimclr.datasets import make_aurora
+from sksimclr.recipes import QUICK
+
+SHARES = {
+    "archive": (0.1, 0.15, 0.1, 1, 0.4, 1),  # of the sequences of each class
+    "balanced": (0.4,) * 6,
+}
+N_RANDOM = 20
+CLASSIFIER = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+
+
+def embed(draw, shares):
+    """Return embeddings and classes of an archive and of held-out sequences."""
+    data = make_aurora(5400, size=64, random_state=draw)
+    rng = np.random.default_rng(draw)
+    archive, test = np.zeros((2, len(data.images)), bool)
+    for kind, share in enumerate(shares):
+        sequences = rng.permutation(np.unique(data.groups[data.target == kind]))
+        rest = sequences[24:]
+        test |= np.isin(data.groups, sequences[:24])
+        archive |= np.isin(data.groups, rest[: round(share * len(rest))])
+    images = AuroraPreprocessor(dtype="uint8").fit_transform(data.images)
+    simclr = SimCLRTransformer(
+        **QUICK, image_size=32, stem="imagenet", max_epochs=8, random_state=0
+    ).fit(images[archive][::3])
+    return [
+        values
+        for rows in (archive, test)
+        for values in (simclr.transform(images[rows]), data.target[rows])
+    ]
+
+
+def by_doubt(X, n, probabilities, labelled):
+    """Choose the smallest margins, wherever they are, once there is a classifier."""
+    if probabilities is None:
+        return suggest(X, n)
+    margin = np.diff(np.sort(probabilities, axis=1)[:, -2:], axis=1).ravel()
+    margin[labelled] = np.inf
+    return np.argsort(margin, kind="stable")[:n]
+
+
+def at_random(seed):
+    """Return a way to choose without looking."""
+    rng = np.random.default_rng(seed)
+
+    def choose(X, n, probabilities, labelled):
+        return rng.permutation(np.setdiff1d(np.arange(len(X)), labelled))[:n]
+
+    return choose
+
+
+WAYS = {
+    "suggest": lambda X, n, P, labelled: suggest(
+        X, n, probabilities=P, labelled=labelled
+    ),
+    "distance alone": lambda X, n, P, labelled: suggest(X, n, labelled=labelled),
+    "doubt alone": by_doubt,
+}
+
+
+def scores(choose, n_labels, X, y, X_test, y_test):
+    """Return the mean recall, percent, for each number of labels."""
+    labelled, probabilities, found = [], None, []
+    for n in n_labels:
+        new = choose(X, n - len(labelled), probabilities, labelled)
+        labelled.extend(new)
+        CLASSIFIER.fit(X[labelled], y[labelled])
+        probabilities = CLASSIFIER.predict_proba(X)
+        predicted = CLASSIFIER.predict(X_test)
+        found.append(100 * recall_score(y_test, predicted, average="macro"))
+    return found
+
+
+def savings(curves, references, n_labels, column):
+    """Return for each draw n / (labels that first reach the reference at n labels).
+
+    0 where they never do.
+    """
+    reached = curves >= references[:, [column]]
+    needed = np.where(reached.any(axis=1), n_labels[reached.argmax(axis=1)], np.inf)
+    return n_labels[column] / needed
+
+
+def main():
+    """Print the two tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=12, help="labels in a round")
+    parser.add_argument("--balanced", action="store_true")
+    options = parser.parse_args()
+    setting = "balanced" if options.balanced else "archive"
+    n_labels = np.arange(options.batch, 241, options.batch)
+    curves = {way: [] for way in ["at random", *WAYS]}
+    for draw in range(options.draws):
+        sets = embed(draw, SHARES[setting])
+        if draw == 0:
+            print(f"{setting}: {np.bincount(sets[1])} frames of the classes")
+        chance = [scores(at_random(k), n_labels, *sets) for k in range(N_RANDOM)]
+        curves["at random"].append(np.median(chance, axis=0))
+        for way, choose in WAYS.items():
+            curves[way].append(scores(choose, n_labels, *sets))
+    curves = {way: np.array(found) for way, found in curves.items()}
+
+    columns = [np.argmin(abs(n_labels - n)) for n in (12, 24, 36, 60, 120, 180, 240)]
+    print(f"{'labels':16}" + "".join(f"{n:7}" for n in n_labels[columns]))
+    for way, found in curves.items():
+        cells = found.mean(axis=0)[columns]
+        print(f"{way:16}" + "".join(f"{cell:7.1f}" for cell in cells))
+    print("\nTimes fewer labels than at random, median (smallest to largest)")
+    for way in WAYS:
+        cells = [
+            savings(curves[way], curves["at random"], n_labels, column)
+            for column in columns[3:]
+        ]
+        text = (f"{np.median(c):4.1f} ({c.min():.1f} to {c.max():.1f})" for c in cells)
+        print(f"{way:16}" + "  ".join(text))
+
+
+if __name__ == "__main__":
+    main()
