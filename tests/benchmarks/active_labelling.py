@@ -1,7 +1,7 @@
 """How many labels `suggest` saves against labels given at random.
 
-Run as ``python tests/benchmarks/active_labelling.py`` (a quarter of an hour on one
-core). Each draw of synthetic frames is an archive, mostly cloud and empty sky, or with
+Run as ``python tests/benchmarks/active_labelling.py`` (ten minutes on one core). Each
+draw of synthetic frames is an archive, mostly cloud and empty sky, or with
 ``--balanced`` one that has as many frames of every class, and 24 held-out sequences of
 every class. SimCLR (`QUICK`, 32 pixels, 8 epochs) learns from a third of the archive.
 Frames are labelled in rounds, and scored is logistic regression on the standardised
