@@ -20,6 +20,7 @@ from skorch.callbacks import Callback
 from sksimclr._batches import Batches
 from sksimclr._interruption import Interrupted, Interruption
 from sksimclr._state import State, capture, restore_open_epoch
+from sksimclr._writing import TEMPORARY, replacing, temporary_path
 
 _MAGIC = b"sksimclr checkpoint 1\n"
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -129,14 +130,14 @@ class CheckpointFolder:
         """Make the folder; raise an OSError that names it if it cannot be used."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            _temporary(self.path / f"{0:06d}-{0:08d}.ckpt").touch()
+            temporary_path(self.path / f"{0:06d}-{0:08d}.ckpt").touch()
         except OSError as error:
             raise type(error)(
                 error.errno,
                 f"checkpoint_dir={str(self.path)!r} is no folder that can be made and "
                 f"written to: {error.strerror}",
             ) from error
-        _delete(self.path.glob(f"{_NAMES}.*.tmp"))  # of a run that was killed
+        _delete(self.path.glob(TEMPORARY.format(_NAMES)))  # of a run that was killed
 
     def _check_fingerprint(self, found: Fingerprint) -> None:
         """Raise a ValueError that names what differs."""
@@ -241,19 +242,11 @@ class _HashingFile(io.RawIOBase):
 
 def _write_file(path: Path, content: Any) -> None:
     """Write a file that is either complete or not there at all."""
-    temporary = _temporary(path)
-    try:
-        with open(temporary, "wb") as file:
-            hashing = _HashingFile(file)
-            file.write(_MAGIC)
-            _save(content, hashing)
-            file.write(hashing.sha256.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        hashing = _HashingFile(file)
+        file.write(_MAGIC)
+        _save(content, hashing)
+        file.write(hashing.sha256.digest())
 
 
 def _delete(files: Iterable[Path]) -> None:
@@ -261,11 +254,6 @@ def _delete(files: Iterable[Path]) -> None:
     for file in files:
         with suppress(OSError):
             file.unlink()
-
-
-def _temporary(path: Path) -> Path:
-    """Return the name that a file has until it is complete."""
-    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
 def _save(content: Any, file: _HashingFile) -> None:
@@ -282,18 +270,6 @@ def _save(content: Any, file: _HashingFile) -> None:
         if hidden is None or hidden is outside:
             raise
         raise hidden from None
-
-
-def _sync_folder(path: Path) -> None:
-    """Make a new name in a folder outlast a power cut, where systems can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems cannot
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_file(path: Path) -> Any:

@@ -163,4 +163,5 @@ def _add(digest, value, above):
     digest.update(f"{len(parts)}(".encode())
     for part in parts:
         _add(digest, part, above)
+        digest.update(b",")
     digest.update(b")")

@@ -208,7 +208,9 @@ class AuroraPreprocessor(
             limits = percentile_limits(frames, over, low_high)
             part, place = stretch(frames[:, *box], limits, field[box]), box
             if self.size:
-                part, place = _resize(part, box, (height, width), self.size)
+                from sksimclr._resizing import resize_part  # imports torch
+
+                part, place = resize_part(part, box, (height, width), self.size)
             out[rows, *place] = _as_dtype(part, self.dtype)
             return limits[:, 0] == limits[:, 1]
 
@@ -363,13 +365,6 @@ def _box(field):
     """Return the rows and the columns of which all that is in the field is part."""
     lines = [np.flatnonzero(field.any(axis=axis)) for axis in (1, 0)]
     return tuple(slice(line[0], line[-1] + 1) for line in lines)
-
-
-def _resize(*args):
-    """Do what `resize_part` does, which imports torch."""
-    from sksimclr._resizing import resize_part
-
-    return resize_part(*args)
 
 
 def _as_dtype(images, dtype):

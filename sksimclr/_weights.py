@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sksimclr._download import data_home, download
+from sksimclr._writing import replacing
 
 AURORA_FM = "aurora-fm"
 AURORA_FM_FILE = "aurora-fm-no-finetune.tar"
@@ -101,7 +102,8 @@ def save_weights(
         "n_channels": str(n_channels),
         "image_size": str(image_size),
     }
-    _write_whole(Path(os.path.expanduser(path)), safetensors.torch.save(tensors, notes))
+    with replacing(Path(os.path.expanduser(path))) as temporary:
+        temporary.write_bytes(safetensors.torch.save(tensors, notes))
 
 
 def load_weights(
@@ -265,20 +267,6 @@ def _import_safetensors() -> Any:
             'installed. Install it with: pip install "sksimclr[weights]"'
         ) from error
     return safetensors
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that replaces the old one only when it is complete."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _reason(error: BaseException) -> str:

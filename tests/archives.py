@@ -3,7 +3,6 @@
 The processes are forked from one that has imported all that is slow to import.
 """
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from archive_files import frame_name, frame_times, write_pgm
+from runs import STOPPED, start_process
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from tiny import tiny_simclr
@@ -23,16 +23,6 @@ from sksimclr.datasets import make_aurora
 
 SIZE = 16  # of frames, pixels
 N_FRAMES = 5  # in a file
-_PRELOADED = [  # by the process that is forked, which does not see this folder
-    "pyarrow.dataset",
-    "pyarrow.parquet",
-    "sklearn.linear_model",
-    "sksimclr._simclr",
-    "sksimclr._training",
-    "sksimclr.archive",
-    "sksimclr.datasets",
-]
-STOPPED = 77  # status of a process that KeyboardInterrupt ended
 PART_BYTES = 2 * N_FRAMES * SIZE * SIZE  # two files, or three, to a part
 
 
@@ -78,21 +68,7 @@ def contents(catalogue):
 
 def start(archive, catalogue, task="nothing"):
     """Start a process that labels an archive; `task` is a function of this module."""
-    _context.set_forkserver_preload(_PRELOADED)
-    process = _context.Process(target=_label, args=(archive, catalogue, task))
-    process.start()
-    return process
-
-
-def exit_code(process):
-    """Return how a process ended: negative for the signal that ended it."""
-    process.join(60)
-    assert process.exitcode is not None, "a process hangs"
-    return process.exitcode
-
-
-_methods = set(multiprocessing.get_all_start_methods())
-_context = multiprocessing.get_context(min(_methods & {"forkserver", "spawn"}))
+    return start_process(_label, archive, catalogue, task)
 
 
 def _label(archive, catalogue, task):

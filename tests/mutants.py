@@ -254,6 +254,26 @@ KINDS = {
 }
 
 
+def count_noticed(path, flips, images):
+    """Return of how many flipped bits of a file `read_frames` says something.
+
+    Of the others, the frames must be what they were, `images`.
+    """
+    data, n_noticed = path.read_bytes(), 0
+    for number in flips:
+        flipped = bytearray(data)
+        flipped[number // 8] ^= 1 << number % 8
+        path.write_bytes(flipped)
+        try:
+            frames = read_frames(path)
+        except UnreadableFileError:
+            n_noticed += 1
+            continue
+        n_noticed += frames.damage != ""
+        assert frames.damage or (frames.images == images).all()
+    return n_noticed
+
+
 class Reader:
     """A process that reads files, and is replaced when one hangs or kills it.
 

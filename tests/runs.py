@@ -21,6 +21,15 @@ from torch import nn
 from sksimclr._fingerprint import fit_fingerprint
 from sksimclr._images import as_images
 
+_PRELOADED = [  # by the process that is forked, which does not see this folder
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "sklearn.linear_model",
+    "sksimclr._simclr",
+    "sksimclr._training",
+    "sksimclr.archive",
+    "sksimclr.datasets",
+]
 STOPPED = 77  # status of a process that KeyboardInterrupt ended
 _TIMES = ("seconds", "images_per_second")  # all in a history that may differ
 
@@ -116,18 +125,18 @@ def start(folder, result, task="", **params):
     `task` names a function of this module to call before, "name argument".
     """
     threads = torch.get_num_threads()  # on which bits depend
-    return _start(_train, str(folder), str(result), task, threads, params)
+    return start_process(_train, str(folder), str(result), task, threads, params)
 
 
 def fingerprint_elsewhere(result, **params):
     """Return the fingerprint of a run as another process has it."""
-    assert exit_code(_start(_write_fingerprint, str(result), params)) == 0
+    assert exit_code(start_process(_write_fingerprint, str(result), params)) == 0
     return read_result(result)
 
 
-def _start(function, *arguments):
+def start_process(function, *arguments):
     """Start a process."""
-    _context.set_forkserver_preload(["sksimclr._simclr", "sksimclr._training"])
+    _context.set_forkserver_preload(_PRELOADED)
     process = _context.Process(target=function, args=arguments)
     process.start()
     return process

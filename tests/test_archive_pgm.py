@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 from archive_files import START, frame_times, pgm_bytes, write_pgm
+from mutants import count_noticed
 from real_data import read_pgm_frames
 
 from sksimclr.archive import UnreadableFileError, _bytes, _pgm, read_frames
@@ -149,18 +150,9 @@ def test_no_flipped_bit_of_compressed_data_goes_unnoticed(tmp_path, inflater):
     """Each is refused, named, or in what is not part of the frames."""
     images = np.arange(20, dtype=np.uint8).reshape(1, 4, 5)
     data = gzip.compress(pgm_bytes(images))
-    path, n_noticed = tmp_path / "x.pgm.gz", 0
-    for number in range(8 * len(data)):
-        flipped = bytearray(data)
-        flipped[number // 8] ^= 1 << number % 8
-        path.write_bytes(flipped)
-        try:
-            frames = read_frames(path)
-        except UnreadableFileError:
-            n_noticed += 1
-            continue
-        n_noticed += frames.damage != ""
-        assert frames.damage or (frames.images == images).all()
+    path = tmp_path / "x.pgm.gz"
+    path.write_bytes(data)
+    n_noticed = count_noticed(path, range(8 * len(data)), images)
     assert n_noticed >= 8 * (len(data) - 10)  # all but those in the header of gzip
 
 

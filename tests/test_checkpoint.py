@@ -583,7 +583,7 @@ def test_other_files_in_the_folder_are_left_alone(images, tmp_path):
     names = ["model.ckpt", "000000.ckpt", "zz.ckpt", "a.tmp", "x.ckpt.1.tmp", "b.txt"]
     for name in names:
         (tmp_path / name).write_bytes(b"mine")
-    leftover = tmp_path / "000001-00000000.ckpt.123.tmp"
+    leftover = tmp_path / "_0a1b2c3d-000001-00000000.ckpt.tmp"
     leftover.write_bytes(b"torn")
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)

@@ -29,7 +29,7 @@ from tiny import tiny_encoder
 from torch import nn
 from torchvision.models import resnet18
 
-from sksimclr import SimCLRTransformer, augmentations
+from sksimclr import AuroraPreprocessor, SimCLRTransformer, augmentations
 from sksimclr._fingerprint import fit_fingerprint, model_fingerprint
 from sksimclr._images import as_images
 from sksimclr.augmentations import GaussianBlur, HorizontalFlip, ResizedCrop, Rotation
@@ -286,6 +286,15 @@ def test_model_depends_on_all_that_predicts(model, change):
     changed = copy.deepcopy(model)
     change(changed)
     assert model_fingerprint(changed) != model_fingerprint(model)
+
+
+def test_models_with_the_same_digits_differ():
+    """Where one number ends and the next begins counts."""
+    found = [
+        model_fingerprint(AuroraPreprocessor(center=center))
+        for center in [(1, 23), (12, 3), (123,)]
+    ]
+    assert len(set(found)) == 3
 
 
 def test_models_of_compiled_classes_differ():

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 from archive_files import frame_name, frame_times, write_pgm
 from archives import N_FRAMES, PART_BYTES, contents, fitted_pipeline, write_archive
+from runs import STOPPED, exit_code
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
@@ -184,7 +185,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     write_archive(folder / "archive")
     process = archives.start(folder / "archive", folder / "catalogue")
-    assert archives.exit_code(process) == 0
+    assert exit_code(process) == 0
     return folder / "archive", contents(folder / "catalogue")
 
 
@@ -193,9 +194,9 @@ def test_killed_run_goes_on_to_the_same_catalogue(whole, tmp_path, event):
     """SIGKILL before any step of writing costs nothing but time."""
     archive, expected = whole
     killed = archives.start(archive, tmp_path / "out", f"kill_at {event}")
-    assert archives.exit_code(killed) == -9
+    assert exit_code(killed) == -9
     assert contents(tmp_path / "out") != expected
-    assert archives.exit_code(archives.start(archive, tmp_path / "out")) == 0
+    assert exit_code(archives.start(archive, tmp_path / "out")) == 0
     assert contents(tmp_path / "out") == expected
 
 
@@ -210,9 +211,9 @@ def test_ctrl_c_leaves_whole_parts(whole, tmp_path):
     """KeyboardInterrupt is raised; what is there then is a part of the whole."""
     archive, expected = whole
     stopped = archives.start(archive, tmp_path / "out", "interrupt_at 5")
-    assert archives.exit_code(stopped) == archives.STOPPED
+    assert exit_code(stopped) == STOPPED
     assert contents(tmp_path / "out").items() < expected.items()
-    assert archives.exit_code(archives.start(archive, tmp_path / "out")) == 0
+    assert exit_code(archives.start(archive, tmp_path / "out")) == 0
     assert contents(tmp_path / "out") == expected
 
 

@@ -7,7 +7,12 @@ import numpy as np
 
 from sksimclr._commands._report import Report, table
 from sksimclr.archive import find_files, load_model, read_failures, read_frames
-from sksimclr.archive._catalogue import open_rows, read_header
+from sksimclr.archive._catalogue import (
+    UNKNOWN,
+    open_rows,
+    read_header,
+    sites_and_dates,
+)
 from sksimclr.archive._models import is_skops, read_note
 from sksimclr.archive._quality import frame_quality
 
@@ -99,16 +104,13 @@ def _model(path, args):
 def _catalogue(path):
     """Describe a catalogue."""
     header, rows = read_header(path), open_rows(path)
-    names = {k: set() for k in ("site", "date")}
-    for part in path.glob("site=*/date=*"):
-        names["site"].add(part.parent.name.partition("=")[2])
-        names["date"].add(part.name.partition("=")[2])
-    dates = sorted(names["date"] - {"unknown"})
+    found = sites_and_dates(rows)
+    dates = sorted({date for _, date in found} - {UNKNOWN})
     return {
         "kind": "catalogue",
         "n_frames": rows.count_rows(),
         "n_failures": read_failures(path).num_rows,
-        "sites": sorted(names["site"]),
+        "sites": sorted({site for site, _ in found}),
         "n_dates": len(dates),
         "first_date": dates[0] if dates else None,
         "last_date": dates[-1] if dates else None,

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
-from uuid import uuid4
+
+from sksimclr._writing import TEMPORARY, replacing
 
 FORMAT = 1
 UNKNOWN = "unknown"  # site or date that a file does not tell
@@ -58,18 +59,14 @@ def read_catalogue(catalogue, *, columns=None):
     --------
     >>> import tempfile
     >>> import numpy as np
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sksimclr import AuroraPreprocessor, SimCLRTransformer
+    >>> from sklearn.dummy import DummyClassifier
     >>> from sksimclr.archive import label_archive, read_catalogue
     >>> from sksimclr.datasets import make_aurora
-    >>> data = make_aurora(12, size=32, random_state=0)
-    >>> simclr = SimCLRTransformer(image_size=32, stem="imagenet", max_epochs=0)
-    >>> pipe = make_pipeline(AuroraPreprocessor(), simclr, LogisticRegression())
-    >>> pipe = pipe.fit(data.images, np.take(data.target_names, data.target))
+    >>> frames = make_aurora(12, size=32, random_state=0).images
     >>> folder = tempfile.mkdtemp()
-    >>> np.save(f"{folder}/20140310_0600_gill.npy", data.images)
-    >>> run = label_archive(pipe, folder, f"{folder}/catalogue")
+    >>> np.save(f"{folder}/20140310_0600_gill.npy", frames)
+    >>> model = DummyClassifier().fit(frames, ["arc", "moon"] * 6)
+    >>> run = label_archive(model, folder, f"{folder}/catalogue")
     >>> table = read_catalogue(f"{folder}/catalogue", columns=["site", "label"])
     >>> table.num_rows, table.column_names
     (12, ['site', 'label'])
@@ -152,6 +149,21 @@ def open_rows(catalogue):
     )
 
 
+def sites_and_dates(rows):
+    """Return the set of (site, date) of which a catalogue has rows.
+
+    Parameters
+    ----------
+    rows : pyarrow.dataset.Dataset
+        As `open_rows` gives it.
+    """
+    import pyarrow.dataset as ds
+
+    parts = (part.partition_expression for part in rows.get_fragments())
+    keys = map(ds.get_partition_keys, parts)
+    return {(key["site"], key["date"]) for key in keys}
+
+
 def read_files(catalogue):
     """Return the table of the input files that are done."""
     import pyarrow.dataset as ds
@@ -219,9 +231,9 @@ def start(catalogue, header):
     if not (folder / _HEADER).exists():
         (folder / _FILES).mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": FORMAT} | header, indent=1) + "\n"
-        for path in folder.glob(f"_*-{_HEADER}"):
+        for path in folder.glob(TEMPORARY.format(_HEADER)):
             path.unlink()  # of a run that was killed
-        with _renamed(folder / _HEADER) as path:
+        with replacing(folder / _HEADER) as path:
             path.write_text(text)
     found = read_header(folder)
     for name, wanted in header.items():
@@ -252,7 +264,7 @@ def forget_unread(catalogue):
         table = pq.read_table(path)
         kept = table.filter((pc.field("n_frames") > 0) | (pc.field("reason") == ""))
         if kept.num_rows < table.num_rows:
-            with _renamed(path) as new:
+            with replacing(path) as new:
                 pq.write_table(kept, new)
 
 
@@ -276,23 +288,10 @@ def write_part(catalogue, name, frames, files):
     for site, date, table in frames:
         place = folder / f"site={quote(site, safe='')}" / f"date={date}"
         place.mkdir(parents=True, exist_ok=True)
-        with _renamed(place / name) as path:
+        with replacing(place / name) as path:
             pq.write_table(table, path, compression="zstd")
-    with _renamed(folder / _FILES / name) as path:
+    with replacing(folder / _FILES / name) as path:
         pq.write_table(pa.Table.from_pylist(files, _file_schema()), path)
-
-
-@contextmanager
-def _renamed(path):
-    """Give a path to write to that takes the place of `path` once it is written."""
-    temporary = path.with_name(f"_{uuid4().hex[:8]}-{path.name}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file)  # or a power cut could leave a name without its content
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

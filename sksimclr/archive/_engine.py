@@ -67,9 +67,12 @@ def run_groups(labeller, groups, catalogue, n_threads):
 def _workers(labeller, catalogue, n_threads):
     """Give those who work: the cluster of Dask's default client, or threads."""
     client = _default_client()
-    kind = _Threads(n_threads) if client is None else _Cluster(client)
-    with kind.begun(labeller, catalogue):
-        yield kind
+    if client is None:
+        workers = _Threads(labeller, catalogue, n_threads)
+    else:
+        workers = _Cluster(labeller, catalogue, client)
+    with workers.at_work():
+        yield workers
 
 
 def _default_client():
@@ -89,31 +92,35 @@ class _Threads:
 
     suspects = ()  # what kills a thread kills this process
 
-    def __init__(self, n_threads):
+    def __init__(self, labeller, catalogue, n_threads):
+        self._labeller, self._catalogue = labeller, catalogue
         self._n_threads = n_threads
+        self._stop = threading.Event()
 
     def n_threads(self):
         """Return how many groups can be worked on at a time."""
         return self._n_threads
 
     @contextmanager
-    def begun(self, labeller, catalogue):
+    def at_work(self):
         """Start the threads; end them, and what they are doing, on the way out."""
         import torch
 
         n_torch_threads = torch.get_num_threads()
-        stop = threading.Event()
-        pool = ThreadPoolExecutor(self._n_threads, thread_name_prefix="sksimclr")
-        self.submit = lambda group: pool.submit(
-            label_group, labeller, group, catalogue, stop
-        )
+        self._pool = ThreadPoolExecutor(self._n_threads, thread_name_prefix="sksimclr")
         with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
             try:
                 yield
             finally:
-                stop.set()
-                pool.shutdown(cancel_futures=True)
+                self._stop.set()
+                self._pool.shutdown(cancel_futures=True)
                 torch.set_num_threads(n_torch_threads)
+
+    def submit(self, group):
+        """Hand out a group."""
+        return self._pool.submit(
+            label_group, self._labeller, group, self._catalogue, self._stop
+        )
 
     def result(self, future, group):
         """Return (what became of a group, groups to hand out instead)."""
@@ -130,7 +137,8 @@ class _Cluster:
         get another chance, with nothing beside them.
     """
 
-    def __init__(self, client):
+    def __init__(self, labeller, catalogue, client):
+        self._labeller, self._catalogue = labeller, catalogue
         self._client = client
         self.suspects = []
 
@@ -139,9 +147,8 @@ class _Cluster:
         return sum(self._client.nthreads().values())
 
     @contextmanager
-    def begun(self, labeller, catalogue):
+    def at_work(self):
         """Send the pipeline to all workers; cancel what is not done on the way out."""
-        self._labeller, self._catalogue = labeller, catalogue
         self._scatter()
         self._executor = self._client.get_executor(pure=False)
         try:

@@ -70,7 +70,7 @@ class Labeller:
                 f"{self._head!r}. Regressors and multi-label classifiers have no place "
                 "in a catalogue."
             )
-        return [c.item() if hasattr(c, "item") else c for c in classes]
+        return classes.tolist()
 
     def _n_features(self):
         """Return the length of an embedding."""

@@ -6,7 +6,6 @@ import sys
 import time
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 from joblib import cpu_count
 from tqdm import tqdm
@@ -20,7 +19,6 @@ from sksimclr.archive._catalogue import (
     start,
 )
 from sksimclr.archive._engine import run_groups
-from sksimclr.archive._frames import UnreadableFileError
 from sksimclr.archive._labeller import Labeller
 from sksimclr.archive._part import Group
 from sksimclr.archive._readers import find_paths, reader_for
@@ -241,7 +239,7 @@ def _group(files, done):
     files = tuple(file for file in files if file not in done)
     if files:
         name = hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
-        yield Group(name, files, tuple(_reader(file) for file in files))
+        yield Group(name, files, tuple(map(reader_for, files)))
 
 
 def _size(file):
@@ -249,21 +247,3 @@ def _size(file):
         return os.stat(file).st_size
     except OSError:  # it may be gone by now; the reader will say so
         return 0
-
-
-def _reader(file):
-    """Return what reads a file, or says why nothing does."""
-    try:
-        return reader_for(Path(file))
-    except UnreadableFileError as error:
-        return _NoReader(str(error))
-
-
-@dataclass(frozen=True)
-class _NoReader:
-    """Stands for the reader of a file of unknown form."""
-
-    reason: str
-
-    def __call__(self, path):
-        raise UnreadableFileError(self.reason)

@@ -5,13 +5,13 @@ that skops itself trusts, and the estimators and augmentations of this package.
 """
 
 import json
-import os
 import sys
 import warnings
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from uuid import uuid4
+
+from sksimclr._writing import replacing
 
 FORMAT = 1
 SUFFIX = ".skops"
@@ -94,15 +94,9 @@ def save_model(pipeline, path):
             "call joblib.dump(pipeline, path) yourself."
         )
     check_is_fitted(pipeline)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
-    try:
+    with replacing(path) as temporary:
         _dump(io, pipeline, temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file)  # or a power cut could leave a name without its content
         untrusted = _untrusted_types(io, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     if untrusted:
         warnings.warn(
             f"{str(path)!r} names types that load_model does not load unasked: "

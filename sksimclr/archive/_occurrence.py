@@ -1,6 +1,6 @@
 """How often each class occurs, counted over a catalogue of any size."""
 
-from sksimclr.archive._catalogue import open_rows
+from sksimclr.archive._catalogue import open_rows, sites_and_dates
 from sksimclr.archive._sites import magnetic_midnight, site_position
 
 KEYS = ("site", "date", "month", "hour", "magnetic_hour")
@@ -52,18 +52,14 @@ def occurrence(catalogue, *, by=("site", "hour"), sites=None):
     --------
     >>> import tempfile
     >>> import numpy as np
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sksimclr import AuroraPreprocessor, SimCLRTransformer
+    >>> from sklearn.dummy import DummyClassifier
     >>> from sksimclr.archive import label_archive, occurrence
     >>> from sksimclr.datasets import make_aurora
-    >>> data = make_aurora(12, size=32, random_state=0)
-    >>> simclr = SimCLRTransformer(image_size=32, stem="imagenet", max_epochs=0)
-    >>> pipe = make_pipeline(AuroraPreprocessor(), simclr, LogisticRegression())
-    >>> pipe = pipe.fit(data.images, np.take(data.target_names, data.target))
+    >>> frames = make_aurora(12, size=32, random_state=0).images
     >>> folder = tempfile.mkdtemp()
-    >>> np.save(f"{folder}/20140310_0600_gill.npy", data.images)
-    >>> run = label_archive(pipe, folder, f"{folder}/catalogue")
+    >>> np.save(f"{folder}/20140310_0600_gill.npy", frames)
+    >>> model = DummyClassifier().fit(frames, ["arc", "moon"] * 6)
+    >>> run = label_archive(model, folder, f"{folder}/catalogue")
     >>> table = occurrence(f"{folder}/catalogue", by=["site", "month"])
     >>> table.column_names, sum(table["n_frames"].to_pylist())
     (['site', 'month', 'label', 'n_frames'], 12)
@@ -122,11 +118,9 @@ def _expression(key, rows, sites):
 def _midnight_minutes(rows, sites):
     """Return the minute of the day of magnetic midnight, an expression of the site."""
     import pyarrow.compute as pc
-    import pyarrow.dataset as ds
 
-    parts = (part.partition_expression for part in rows.get_fragments())
     minutes = pc.scalar(0)
-    for site in sorted({ds.get_partition_keys(part)["site"] for part in parts}):
+    for site in sorted({site for site, _ in sites_and_dates(rows)}):
         midnight = round(60 * magnetic_midnight(*site_position(site, sites)))
         minutes = pc.if_else(pc.field("site") == site, pc.scalar(midnight), minutes)
     return minutes

@@ -65,7 +65,7 @@ def label_group(labeller, group, catalogue, stop=None):
     -------
     PartDone
     """
-    use_one_thread()
+    _use_one_thread()
     part = _Part(labeller, stop)
     for file, reader in zip(group.files, group.readers, strict=True):
         part.add(file, reader)
@@ -85,7 +85,7 @@ def _write(catalogue, group, tables, files):
     return PartDone(len(files), n_frames, sum(file["reason"] != "" for file in files))
 
 
-def use_one_thread():
+def _use_one_thread():
     """Let this thread compute alone: the others have files of their own."""
     import torch
 

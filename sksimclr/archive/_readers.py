@@ -133,22 +133,21 @@ def reader_for(path):
     Returns
     -------
     callable
-        Takes the path, returns Frames; it can be pickled if the reader can.
-
-    Raises
-    ------
-    UnreadableFileError
-        No reader is registered for the ending of the name.
+        Takes the path, returns Frames; it can be pickled if the reader can. Where no
+        reader is registered for the ending of the name, it says so in an
+        UnreadableFileError.
     """
     name = os.path.basename(path).lower()
     fitting = [suffix for suffix in _READERS if name.endswith(suffix)]
-    if not fitting:
-        raise UnreadableFileError(
-            f"Cannot read {os.fspath(path)!r}: expected a name that ends in "
-            f"{', '.join(sorted(_READERS))}. Register a reader for others, see "
-            "sksimclr.archive.register_reader."
-        )
-    return _Reader(_READERS[max(fitting, key=len)])
+    return _Reader(_READERS[max(fitting, key=len)] if fitting else _refuse)
+
+
+def _refuse(path):
+    """Stand for the reader that there is not."""
+    raise ValueError(
+        f"expected a name that ends in {', '.join(sorted(_READERS))}. Register a "
+        "reader for others, see sksimclr.archive.register_reader"
+    )
 
 
 def find_files(where):

@@ -9,9 +9,7 @@ from sksimclr._preprocessing import to_grey
 
 _MAX_CELLS = 8192  # on the axis of time
 _NEAR = 0.9  # how far a frame reaches, as a part of the usual step between frames
-_ONE_FRAME = (
-    60_000_000_000  # width on the axis of time if there is but one, nanoseconds
-)
+_ONE_FRAME = 60 * 10**9  # width on the axis of time if there is but one, nanoseconds
 
 
 def central_columns(images, center, radius):

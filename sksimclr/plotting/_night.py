@@ -113,16 +113,13 @@ def _within(site, start, end):
 
 def _what_there_is(rows, site):
     """Return a sentence on the nights of a site, or on the sites, for a message."""
-    import pyarrow.dataset as ds
+    from sksimclr.archive._catalogue import sites_and_dates
 
-    keys = [
-        ds.get_partition_keys(part.partition_expression)
-        for part in rows.get_fragments()
-    ]
-    dates = sorted({key["date"] for key in keys if key["site"] == site})
+    found = sites_and_dates(rows)
+    dates = sorted(date for place, date in found if place == site)
     if dates:
         return f"It has {len(dates)} dates of it, {dates[0]} to {dates[-1]}."
-    return f"It has sites {sorted({key['site'] for key in keys})}."
+    return f"It has sites {sorted({place for place, _ in found})}."
 
 
 def _numbers(labels, classes):

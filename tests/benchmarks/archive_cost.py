@@ -24,9 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import real_data  # noqa: E402
 from archive_files import frame_times, pgm_bytes  # noqa: E402
+from joblib import cpu_count  # noqa: E402
+from sklearn.pipeline import make_pipeline  # noqa: E402
 
 from sksimclr import AuroraPreprocessor, SimCLRTransformer  # noqa: E402
-from sksimclr.archive import read_frames  # noqa: E402
+from sksimclr.archive import label_archive, read_frames  # noqa: E402
 
 N_FRAMES = 700e6
 SIZE = 224
@@ -75,7 +77,24 @@ def measure(folder):
     }
     found = {k: 1e3 * seconds_of(f) / len(frames) for k, f in times.items()}
     found["archive"] = path.stat().st_size / len(frames)
+    found["threads"] = frames_per_second(make_pipeline(prepare, simclr), path, folder)
     return found
+
+
+def frames_per_second(model, path, folder):
+    """Return the speed of `label_archive` by number of threads, up to all cores."""
+    archive, speeds = folder / "archive", {}
+    archive.mkdir()
+    for minute in range(4 * cpu_count()):
+        name = f"20140310_06{minute:02d}_gill_themis19_full.pgm.gz"
+        (archive / name).symlink_to(path)
+    for n_threads in sorted({1, cpu_count()}):
+        output = folder / f"catalogue{n_threads}"
+        run = label_archive(
+            model, archive, output, embeddings=True, n_threads=n_threads
+        )
+        speeds[n_threads] = run.n_frames / run.seconds
+    return speeds
 
 
 def gpu_frames_per_second():
@@ -94,6 +113,8 @@ def main():
     on_gpu = gpu_frames_per_second()
     print("measured, ms per frame on one core: ", end="")
     print(", ".join(f"{k} {found[k]:.3f}" for k in ("read", "prepare", "embed")))
+    for n_threads, speed in found["threads"].items():
+        print(f"measured, label_archive, {n_threads} threads: {speed:.0f} frames/s")
     print(f"bytes per frame in the archive: {found['archive']:.0f}")
     print(f"counted, one H100: {on_gpu:.0f} frames per second")
     print(f"\nmodel for {N_FRAMES:.0f} frames, {N_FRAMES * found['archive']:.1e} bytes")

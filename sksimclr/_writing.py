@@ -1,0 +1,47 @@
+"""Files that are either complete or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+TEMPORARY = "_*-{}.tmp"  # pattern of the names that a file has until it is complete
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a new path that `TEMPORARY` fits, in the same folder."""
+    return path.with_name(TEMPORARY.replace("*", uuid4().hex[:8]).format(path.name))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, whose file takes the place of `path` when it is whole.
+
+    Neither an exception nor a crash nor a power cut leaves a part of it under its name.
+    The other name begins with "_", so that readers of folders pass over what a killed
+    process has left, and ends with ".tmp".
+    """
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())  # or a name could outlast a power cut alone
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a new name in a folder outlast a power cut, where systems can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems cannot
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
