@@ -193,7 +193,7 @@ def test_model_that_was_there_stays_if_the_disk_is_full(pipe, tmp_path, monkeypa
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(models.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         save_model(pipe, tmp_path / "a.skops")
     assert os.listdir(tmp_path) == ["a.skops"]

@@ -301,6 +301,15 @@ def test_transformer_alone_gives_embeddings(archive, tmp_path):
     np.testing.assert_allclose(first["embedding"], expected, rtol=2**-10, atol=1e-6)
 
 
+def test_preprocessor_in_front_need_not_be_fitted(archive, tmp_path):
+    """It is stateless: a pipeline of it and a fitted transformer embeds."""
+    preprocessor = AuroraPreprocessor()
+    images = preprocessor.transform(archives.make_frames(20))
+    pipe = make_pipeline(preprocessor, tiny_simclr().fit(images))
+    run = label(pipe, archive, tmp_path / "out", embeddings=True)
+    assert (run.n_frames, run.n_failures) == (6 * N_FRAMES, 0)
+
+
 def test_pipelines_that_have_no_labels_are_refused(archive, tmp_path):
     """Not fitted; a regressor; a classifier alone whose input is no embedding."""
     frames = archives.make_frames(20)

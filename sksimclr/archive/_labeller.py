@@ -76,7 +76,8 @@ class Labeller:
         """Return the length of an embedding."""
         if self._head is not None:
             return int(self._head.n_features_in_)
-        return len(self._body.get_feature_names_out())
+        last = self._body[-1] if isinstance(self._body, Pipeline) else self._body
+        return len(last.get_feature_names_out())  # a step before may need no fit
 
 
 def _take_apart(pipeline):
