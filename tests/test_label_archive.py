@@ -353,6 +353,20 @@ def test_reader_of_a_user_is_asked(pipeline, tmp_path, monkeypatch):
     assert set(read_catalogue(tmp_path / "out")["site"].to_pylist()) == {"home"}
 
 
+def test_reader_without_its_library_ends_the_run(pipeline, tmp_path, monkeypatch):
+    """Rather than to call a million good files failures."""
+    monkeypatch.setattr(readers, "_READERS", dict(readers._READERS))
+
+    def read_camera(path):
+        raise ImportError("No module named 'h5py'")
+
+    register_reader([".camera"], read_camera)
+    (tmp_path / "night.camera").touch()
+    with pytest.raises(ImportError, match="h5py"):
+        label(pipeline, tmp_path, tmp_path / "out")
+    assert read_failures(tmp_path / "out").num_rows == 0
+
+
 def test_catalogue_is_a_parquet_data_set_for_others(pipeline, archive, tmp_path):
     """Readers that know nothing of it find sites and dates in the folders' names."""
     polars = pytest.importorskip("polars")

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from sksimclr.model_selection import sequence_groups
 
@@ -54,12 +53,10 @@ def estimate(classifier, embeddings, labels, groups):
     n_folds = min(_MOST_FOLDS, n_groups)
     if n_folds < 2:
         return None
-    right = np.zeros(len(labels), bool)
-    for train, test in GroupKFold(n_folds).split(embeddings, labels, groups):
-        if len(np.unique(labels[train])) < 2:
-            return None
-        fold = clone(classifier).fit(embeddings[train], labels[train])
-        right[test] = fold.predict(embeddings[test]) == labels[test]
+    folds = list(GroupKFold(n_folds).split(embeddings, labels, groups))
+    if any(len(np.unique(labels[train])) < 2 for train, _ in folds):
+        return None
+    right = cross_val_predict(classifier, embeddings, labels, cv=folds) == labels
     majority = np.unique(labels, return_counts=True)[1].max() / len(labels)
     unit = "nights" if groups.min() >= 0 else "blocks of 200 frames"
     return Estimate(float(right.mean()), float(majority), unit, n_groups, n_folds)

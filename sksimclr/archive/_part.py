@@ -145,7 +145,7 @@ class _Part:
         self._rows.append([])
         try:
             frames = reader(file)
-        except MemoryError:
+        except (ImportError, MemoryError):  # not for want of a good file
             raise
         except Exception as error:  # a reader may be a stranger's
             self._fail(number, error)
