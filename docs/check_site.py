@@ -33,6 +33,8 @@ PAGES = {
     "tutorial": "auto_examples/plot_tutorial.html",
     "guide": "user_guide/index.html",
     "how": "user_guide/how_it_works.html",
+    "archive": "user_guide/archive.html",
+    "command": "user_guide/command_line.html",
     "habits": "user_guide/scikit_learn.html",
     "gallery": "auto_examples/index.html",
     "example": "auto_examples/plot_embedding_map.html",
