@@ -1,6 +1,7 @@
 """What all tests share: real data, if it is there, and a random generator."""
 
 import os
+import signal
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # or scikit-learn skips check_array_api_input
 
@@ -44,6 +45,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C be heard, which it is not in background jobs."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture

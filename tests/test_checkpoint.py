@@ -47,20 +47,12 @@ import sksimclr._checkpoint as module
 from sksimclr._checkpoint import CheckpointFolder
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.usefixtures("ctrl_c", "one_thread"),
     pytest.mark.filterwarnings(
         "ignore::sklearn.exceptions.ConvergenceWarning"  # noise, and few steps
     ),
 ]
 ALL_STOPS = [(1,), (3,), (4,), (8, 1), (2, 1, 1, 1, 1, 1), (9,), (6, 3)]
-
-
-@pytest.fixture(autouse=True)
-def ctrl_c():
-    """Let Ctrl-C be heard, which it is not in background jobs."""
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture(scope="module")

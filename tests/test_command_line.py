@@ -325,7 +325,7 @@ def test_files_that_cannot_be_read_are_left_out(files, tmp_path, capsys):
     assert "No frame to train on in 1 files" in error and "broken.pgm" in error
 
 
-@pytest.mark.usefixtures("tiny_recipe")
+@pytest.mark.usefixtures("ctrl_c", "tiny_recipe")
 def test_training_goes_on_after_ctrl_c(files, tmp_path, monkeypatch, capsys):
     """With the bits of a run that was not stopped; checkpoints are then removed."""
     fast = [*FAST, "--quiet", "--epochs", "9"]
@@ -669,6 +669,7 @@ def test_json_is_all_there_is_on_stdout(model, files, tmp_path, capsys):
     assert "train_loss" in captured.err
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_labelling_goes_on_after_ctrl_c(model, files, tmp_path, monkeypatch, capsys):
     """And ends with the rows of a run that was not stopped."""
     paths = write_minutes(tmp_path / "more", 40, site="rank")
