@@ -207,7 +207,8 @@ def frame_schema(header):
             fields += [(f"probability_{name}", pa.float32()) for name in classes]
     fields += [("quality", pa.string()), ("model", pa.string())]
     if header["n_features"]:
-        fields.append(("embedding", pa.list_(pa.float16(), header["n_features"])))
+        # not of fixed size: pyarrow 16 to 23 cannot read those with nulls among them
+        fields.append(("embedding", pa.list_(pa.float16())))
     return pa.schema(fields)
 
 

@@ -61,17 +61,24 @@ def _of_labelled(field, chunks, labelled):
     import pyarrow as pa
 
     found = [chunk[field.name] for chunk in chunks if field.name in chunk]
-    is_list = pa.types.is_fixed_size_list(field.type)
     if not found:
         return pa.nulls(len(labelled), field.type)
     values = np.concatenate(found)
-    out = np.zeros((len(labelled), *values.shape[1:]), values.dtype)
+    if values.ndim == 2:
+        return _lists(values, labelled)
+    out = np.zeros(len(labelled), values.dtype)
     out[labelled] = values
-    if not is_list:
-        return pa.array(out, field.type, mask=~labelled)
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(out.ravel()), type=field.type, mask=pa.array(~labelled)
-    )
+    return pa.array(out, field.type, mask=~labelled)
+
+
+def _lists(values, labelled):
+    """Return rows of values as lists, null in the places without a label."""
+    import pyarrow as pa
+
+    ends = values.shape[1] * np.cumsum([0, *labelled])
+    is_null = np.append(~labelled, False)  # the last one is an end alone
+    offsets = pa.array(ends, pa.int32(), mask=is_null)
+    return pa.ListArray.from_arrays(offsets, pa.array(values.ravel()))
 
 
 def _join(chunks, name):

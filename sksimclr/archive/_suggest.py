@@ -13,7 +13,7 @@ from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_scalar
 
-from sksimclr.archive._catalogue import open_rows
+from sksimclr.archive._catalogue import open_rows, read_header
 
 _CANDIDATES = 1 << 17  # frames that are compared with each other, at most
 _CLUSTERED = 1 << 14  # of them, where there is no label yet
@@ -240,8 +240,9 @@ def _suggest_rows(catalogue, n, labelled):
             f"The catalogue {str(catalogue)!r} has no embeddings. Label the archive "
             "with label_archive(..., embeddings=True)."
         )
-    table, centres = _read_candidates(rows, labelled)
-    chosen = _choose(_embeddings(table), _doubt_of_rows(table), centres, n)
+    n_features = read_header(catalogue)["n_features"]
+    table, centres = _read_candidates(rows, labelled, n_features)
+    chosen = _choose(_embeddings(table, n_features), _doubt_of_rows(table), centres, n)
     return table.drop_columns(["embedding"]).take(chosen)
 
 
@@ -259,7 +260,7 @@ def _pairs(labelled):
         ) from error
 
 
-def _read_candidates(rows, labelled):
+def _read_candidates(rows, labelled, n_features):
     """Return candidates as a table, and the embeddings of the labelled frames.
 
     Of a catalogue that is small enough, all frames that have an embedding and no label;
@@ -274,7 +275,8 @@ def _read_candidates(rows, labelled):
         table = pa.Table.from_batches([batch])
         is_labelled = _find(table, labelled, missing)
         has_embedding = table["embedding"].is_valid().to_numpy()
-        centres.append(_embeddings(table.filter(is_labelled & has_embedding)))
+        known = table.filter(is_labelled & has_embedding)
+        centres.append(_embeddings(known, n_features))
         table = table.filter(~is_labelled & has_embedding)
         waiting = pa.concat_tables([waiting, table])
         whole = len(waiting) // step * step
@@ -288,7 +290,6 @@ def _read_candidates(rows, labelled):
             f"first is frame {frame} of {file!r}."
         )
     candidates.append(_foremost_rows(waiting, step))
-    n_features = rows.schema.field("embedding").type.list_size
     centres = [np.empty((0, n_features), np.float16), *centres]
     return pa.concat_tables(candidates), np.concatenate(centres)
 
@@ -320,8 +321,7 @@ def _doubt_of_rows(table):
     return _doubt(np.stack([table[name].to_numpy() for name in names], axis=1))
 
 
-def _embeddings(table):
-    """Return the embeddings of rows, float16 (n, n_features)."""
+def _embeddings(table, n_features):
+    """Return the embeddings of rows that all have one, float16 (n, n_features)."""
     column = table["embedding"].combine_chunks()
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(-1, column.type.list_size)
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, n_features)
