@@ -9,12 +9,12 @@ import numpy as np
 from joblib import cpu_count
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from sksimclr._mixins import (
+from sksimclr._estimators.mixins import (
     DocumentationLinkMixin,
     ImageFeaturesOutMixin,
     ImagesOutMixin,
 )
-from sksimclr._validation import (
+from sksimclr._estimators.validation import (
     Interval,
     StrOptions,
     check_images,
@@ -208,7 +208,7 @@ class AuroraPreprocessor(
             limits = percentile_limits(frames, over, low_high)
             part, place = stretch(frames[:, *box], limits, field[box]), box
             if self.size:
-                from sksimclr._resizing import resize_part  # imports torch
+                from sksimclr._images.resizing import resize_part  # imports torch
 
                 part, place = resize_part(part, box, (height, width), self.size)
             out[rows, *place] = _as_dtype(part, self.dtype)

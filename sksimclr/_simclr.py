@@ -6,18 +6,16 @@ from numbers import Integral, Real
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sksimclr._encoders import RESNETS
-from sksimclr._estimators import TRAINING_CONSTRAINTS, loop_plan, run_network
-from sksimclr._mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
-from sksimclr._native_callbacks import (
+from sksimclr._estimators.callbacks import (
     CallbackSupportMixin,
     begin_fit,
     end_fit,
     with_callbacks,
 )
-from sksimclr._persistence import SkopsMixin
-from sksimclr._pretraining import begin, checkpoint_folder, pretrain, pretrain_once
-from sksimclr._validation import (
+from sksimclr._estimators.mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
+from sksimclr._estimators.network import TRAINING_CONSTRAINTS, loop_plan, run_network
+from sksimclr._estimators.stored import SkopsMixin
+from sksimclr._estimators.validation import (
     Interval,
     StrOptions,
     check_images,
@@ -25,7 +23,9 @@ from sksimclr._validation import (
     validates_parameters,
     with_channels,
 )
-from sksimclr._weights import save_weights
+from sksimclr._estimators.views import begin, checkpoint_folder, pretrain, pretrain_once
+from sksimclr._networks.encoders import RESNETS
+from sksimclr._networks.weights import save_weights
 from sksimclr.augmentations import ResizedCrop, VerticalFlip
 
 

@@ -9,7 +9,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sksimclr._mixins import DocumentationLinkMixin
+from sksimclr._estimators.mixins import DocumentationLinkMixin
 
 __all__ = ["NearestIndexClassifier", "oath_folds", "sequence_groups"]
 

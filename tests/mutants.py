@@ -25,7 +25,8 @@ from archive_files import (
 )
 from PIL import Image
 
-from sksimclr.archive import Frames, UnreadableFileError, _bytes, read_frames
+from sksimclr._files import compressed
+from sksimclr.archive import Frames, UnreadableFileError, read_frames
 from sksimclr.datasets import make_aurora
 
 N_FRAMES = 4
@@ -351,7 +352,7 @@ def _serve(pipe, sources, inflater):
     import resource  # which not all systems have
 
     if inflater is not None:
-        _bytes.zlib = importlib.import_module(inflater)
+        compressed.zlib = importlib.import_module(inflater)
     limit = _status("VmSize") + (MEGABYTES << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     originals = {form: read_frames(path) for form, path in sources.items()}

@@ -26,8 +26,13 @@ from tiny import flat_encoder, tiny_encoder, tiny_fine_tuned, tiny_simclr
 from torch import nn
 from torch.nn import functional as F
 
-from sksimclr._distributed import Processes, gather_views, join_processes, sum_over
-from sksimclr._encoders import make_encoder
+from sksimclr._machine.processes import (
+    Processes,
+    gather_views,
+    join_processes,
+    sum_over,
+)
+from sksimclr._networks.encoders import make_encoder
 from sksimclr.augmentations import GaussianNoise, ResizedCrop, VerticalFlip
 
 RANDOM = (ResizedCrop(), VerticalFlip(), GaussianNoise())

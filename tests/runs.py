@@ -18,15 +18,15 @@ from skorch.callbacks import Callback
 from tiny import tiny_encoder, tiny_simclr
 from torch import nn
 
-from sksimclr._fingerprint import fit_fingerprint
-from sksimclr._images import as_images
+from sksimclr._estimators.fingerprint import fit_fingerprint
+from sksimclr._images.images import as_images
 
 _PRELOADED = [  # by the process that is forked, which does not see this folder
     "pyarrow.dataset",
     "pyarrow.parquet",
     "sklearn.linear_model",
     "sksimclr._simclr",
-    "sksimclr._training",
+    "sksimclr._engine.contrastive",
     "sksimclr.archive",
     "sksimclr.datasets",
 ]
@@ -195,7 +195,7 @@ def kill_at(event):
 
     Events are the batches, and all steps in which checkpoints are written.
     """
-    import sksimclr._checkpoint as module
+    import sksimclr._engine.checkpoints as module
 
     def counted(owner, name):
         function = getattr(owner, name)

@@ -15,82 +15,44 @@ from pathlib import Path
 import pytest
 
 import sksimclr
-from sksimclr._mixins import DOCUMENTATION
+from sksimclr._estimators.mixins import DOCUMENTATION
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = _ROOT / "sksimclr"
-_LEVELS = {
-    "_decoding": 0,
-    "_download": 0,
-    "_images": 0,
-    "_reading": 0,
-    "_interruption": 0,
-    "_malloc": 0,
-    "_mixins": 0,
-    "_random": 0,
-    "_validation": 0,
-    "_writing": 0,
-    "_distributed": 1,
-    "_device": 1,
-    "_folding": 1,
-    "_resizing": 1,
-    "augmentations": 1,
-    "_encoders": 1,
-    "_loss": 1,
-    "_weights": 1,
-    "_backbones": 1,
-    "metrics": 2,
-    "_batches": 2,
-    "_state": 2,
-    "_checkpoint": 2,
-    "_loop": 2,
-    "_training": 2,
-    "_fine_tuning": 2,
-    "_embedding": 2,
-    "_estimators": 3,
-    "_fingerprint": 3,
-    "_native_callbacks": 3,
-    "_persistence": 3,
-    "_pretraining": 3,
-    "_simclr": 3,
-    "_preprocessing": 3,
-    "recipes": 3,
-    "model_selection": 3,
-    "datasets": 3,
-    "baselines": 3,
-    "archive": 4,
-    "plotting": 4,
-    "__init__": 4,
-    "_commands": 5,
-    "__main__": 5,
+# what each part of the package may import, besides itself: lower ones alone
+_MACHINE = {"_machine"}
+_FILES = _MACHINE | {"_files"}
+_IMAGES = _FILES | {"_images"}
+_NETWORKS = _MACHINE | {"_networks"}
+_TENSORS = _IMAGES | _NETWORKS | {"augmentations", "metrics"}
+_ENGINE = _TENSORS | {"_engine"}
+_SHARED = _ENGINE | {"_estimators"}
+_TWO = _SHARED | {"_simclr", "_preprocessing"}
+_FACES = _TWO | {"baselines", "datasets", "model_selection", "recipes"}
+_MAY_IMPORT = {
+    "_machine": set(),
+    "_files": _MACHINE,
+    "_images": _FILES,
+    "_networks": _MACHINE,
+    "augmentations": _IMAGES,
+    "metrics": set(),
+    "_engine": _TENSORS,
+    "_estimators": _ENGINE,
+    "_simclr": _SHARED,
+    "_preprocessing": _SHARED,
+    "recipes": _TENSORS,
+    "model_selection": _SHARED,
+    "datasets": _SHARED | {"model_selection"},
+    "baselines": _TWO,
+    "archive": _FACES,
+    "plotting": _FACES | {"archive"},
+    "__init__": _FACES | {"archive", "plotting"},
+    "_commands": _FACES | {"archive", "plotting"},
+    "__main__": {"_commands"},
 }
-_TORCH_MODULES = [
-    "_decoding",
-    "_download",
-    "_images",
-    "_reading",
-    "_interruption",
-    "_malloc",
-    "_random",
-    "_writing",
-    "_distributed",
-    "_device",
-    "_folding",
-    "_resizing",
-    "augmentations",
-    "_encoders",
-    "_loss",
-    "_weights",
-    "_backbones",
-    "metrics",
-    "_batches",
-    "_state",
-    "_checkpoint",
-    "_loop",
-    "_training",
-    "_fine_tuning",
-    "_embedding",
-]
+_WITHOUT_SCIKIT_LEARN = sorted(_ENGINE)
+_WITHOUT_TORCH = ("_estimators", "_simclr", "_preprocessing", "recipes", "_files")
+_WITHOUT_TORCH += ("model_selection", "datasets", "baselines")
 _PATHS = sorted(_PACKAGE.rglob("*.py"))
 
 
@@ -111,37 +73,50 @@ def imported_names(path):
     return names
 
 
-def level_of(module):
-    """Return the level of `sksimclr.xxx...`, None for other packages."""
-    parts = module.split(".")
-    if parts[0] != "sksimclr":
-        return None
-    return max(_LEVELS[part] for part in parts[1:2])
+def parts_imported(path):
+    """Return {part of the package: a name imported from it}, of other parts alone."""
+    names = [name.split(".") for name in imported_names(path)]
+    found = {name[1]: ".".join(name) for name in names if name[0] == "sksimclr"}
+    found.pop(_top_module(path), None)
+    return found
+
+
+def test_folders_say_what_is_where():
+    """No private module lies at the top but the two estimators; no part is unknown."""
+    parts = {_top_module(path) for path in _PATHS}
+    assert parts == set(_MAY_IMPORT)
+    files = {path.stem for path in _PACKAGE.glob("_[a-z]*.py")}
+    assert files == {"_simclr", "_preprocessing"}
 
 
 @pytest.mark.parametrize("path", _PATHS, ids=lambda p: str(p.relative_to(_PACKAGE)))
 def test_imports_go_down(path):
-    """No module imports from a level above its own; every module has a level."""
-    own = _LEVELS[_top_module(path)]
-    for name in imported_names(path):
-        level = level_of(name)
-        assert level is None or level <= own, f"{path.name} imports {name}"
+    """Of what its part of the package may import, and of nothing else."""
+    allowed = _MAY_IMPORT[_top_module(path)]
+    wrong = [name for part, name in parts_imported(path).items() if part not in allowed]
+    assert not wrong, f"{path.name} imports {wrong}"
 
 
-@pytest.mark.parametrize("module", _TORCH_MODULES)
-def test_torch_modules_do_not_import_scikit_learn(module):
+def test_rules_of_import_have_no_circle():
+    """Whatever may be imported may import nothing that leads back."""
+    order = list(_MAY_IMPORT)
+    for part, allowed in _MAY_IMPORT.items():
+        assert all(order.index(other) < order.index(part) for other in allowed - {part})
+
+
+@pytest.mark.parametrize("part", _WITHOUT_SCIKIT_LEARN)
+def test_torch_modules_do_not_import_scikit_learn(part):
     """They can be used, and read, without it."""
-    paths = [path for path in _PATHS if _top_module(path) == module]
+    paths = [path for path in _PATHS if _top_module(path) == part]
     names = [name for path in paths for name in imported_names(path)]
     assert names
     assert not [name for name in names if name.startswith("sklearn")]
-    assert not [name for name in names if "_validation" in name]
 
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in _PATHS if _LEVELS.get(_top_module(path)) == 3],
-    ids=lambda path: path.name,
+    [path for path in _PATHS if _top_module(path) in _WITHOUT_TORCH],
+    ids=lambda path: str(path.relative_to(_PACKAGE)),
 )
 def test_estimators_hold_no_tensor_algebra(path):
     """Their modules do not even import torch."""
@@ -156,7 +131,7 @@ def test_private_parameter_validation_is_imported_in_one_place():
         for path in _PATHS
         if any("_param_validation" in name for name in imported_names(path))
     ]
-    assert users == ["_validation.py"]
+    assert users == ["validation.py"]
 
 
 def test_modules_and_functions_stay_small():
@@ -199,7 +174,7 @@ def test_address_of_the_documentation_is_the_same_everywhere():
     assert project["urls"]["Documentation"] == DOCUMENTATION
     host = DOCUMENTATION.split("/")[2]
     users = [path.name for path in _PATHS if host in path.read_text()]
-    assert users == ["_mixins.py"]
+    assert users == ["mixins.py"]
 
 
 def test_installation_page_has_every_requirement_and_extra():

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import StepLR
 from torchvision.transforms import v2
 
 from sksimclr import AuroraPreprocessor, SimCLRTransformer
-from sksimclr._loss import nt_xent
+from sksimclr._engine.losses import nt_xent
 from sksimclr.augmentations import HorizontalFlip, ResizedCrop, VerticalFlip
 
 
@@ -126,7 +126,7 @@ def test_one_step_equals_a_hand_written_one(rng):
 
     The recipe of the class's notes, written down again with torch alone.
     """
-    from sksimclr._random import make_generator, spawn_seeds, torch_seeded
+    from sksimclr._machine.random import make_generator, spawn_seeds, torch_seeded
 
     X = rng.random((60, 8, 8), dtype=np.float32)
     simclr = tiny_simclr(batch_size=60, augmentations=(VerticalFlip(),), lr=0.01)

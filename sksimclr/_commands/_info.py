@@ -78,7 +78,7 @@ def _model(path, args):
     """Describe a model; it is loaded, with what is trusted."""
     from sklearn.pipeline import Pipeline
 
-    from sksimclr._fingerprint import model_fingerprint
+    from sksimclr._estimators.fingerprint import model_fingerprint
 
     model = load_model(path, trusted=args.trust, trust_pickle=args.trust_pickle)
     steps = (

@@ -16,7 +16,7 @@ from sksimclr._commands._estimate import estimate, night_groups
 from sksimclr._commands._labels import read_labels
 from sksimclr._commands._report import SOME_FAILED, Report, duration, failures_text
 from sksimclr._commands._training_frames import read_training_frames
-from sksimclr._device import resolve_device
+from sksimclr._machine.device import resolve_device
 from sksimclr._simclr import SimCLRTransformer
 from sksimclr.archive import find_files, save_model
 from sksimclr.recipes import QUICK

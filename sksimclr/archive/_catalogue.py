@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from sksimclr._writing import TEMPORARY, replacing
+from sksimclr._machine.writing import TEMPORARY, replacing
 
 FORMAT = 1
 UNKNOWN = "unknown"  # site or date that a file does not tell

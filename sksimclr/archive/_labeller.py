@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sksimclr._fingerprint import model_fingerprint
+from sksimclr._estimators.fingerprint import model_fingerprint
 
 
 class Labeller:

@@ -10,6 +10,7 @@ from itertools import groupby
 from joblib import cpu_count
 from tqdm import tqdm
 
+from sksimclr._files.readers import find_paths, reader_for
 from sksimclr.archive._catalogue import (
     forget_unread,
     locked,
@@ -18,10 +19,9 @@ from sksimclr.archive._catalogue import (
     require_pyarrow,
     start,
 )
-from sksimclr.archive._engine import run_groups
 from sksimclr.archive._labeller import Labeller
 from sksimclr.archive._part import Group
-from sksimclr.archive._readers import find_paths, reader_for
+from sksimclr.archive._workers import run_groups
 
 _PART_BYTES = 1 << 27  # of the files of a part, an hour of THEMIS
 _N_PARTS = 64  # at least, so that small archives keep all threads busy too

@@ -11,7 +11,7 @@ import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sksimclr._writing import replacing
+from sksimclr._machine.writing import replacing
 
 FORMAT = 1
 SUFFIX = ".skops"

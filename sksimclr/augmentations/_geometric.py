@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sksimclr._resizing import resized_crop
+from sksimclr._images.resizing import resized_crop
 from sksimclr.augmentations._shared import (
     between,
     check_number,

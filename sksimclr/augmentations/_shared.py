@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sksimclr._resizing import resize
+from sksimclr._images.resizing import resize
 
 
 class Augmentation(Protocol):

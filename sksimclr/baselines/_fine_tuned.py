@@ -17,10 +17,9 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from sksimclr._backbones import make_backbone
-from sksimclr._device import resolve_device
-from sksimclr._encoders import embedding_dim
-from sksimclr._estimators import (
+from sksimclr._engine.supervised import FineTuningPlan, fine_tune, with_head
+from sksimclr._estimators.mixins import DocumentationLinkMixin
+from sksimclr._estimators.network import (
     TRAINING_CONSTRAINTS,
     check_labels,
     check_loss,
@@ -29,11 +28,7 @@ from sksimclr._estimators import (
     loop_seeds,
     run_network,
 )
-from sksimclr._fine_tuning import FineTuningPlan, fine_tune, with_head
-from sksimclr._mixins import DocumentationLinkMixin
-from sksimclr._random import spawn_seeds, torch_seeded
-from sksimclr._simclr import SimCLRTransformer
-from sksimclr._validation import (
+from sksimclr._estimators.validation import (
     Interval,
     StrOptions,
     check_images,
@@ -41,6 +36,11 @@ from sksimclr._validation import (
     validates_parameters,
     with_channels,
 )
+from sksimclr._machine.device import resolve_device
+from sksimclr._machine.random import spawn_seeds, torch_seeded
+from sksimclr._networks.encoders import embedding_dim
+from sksimclr._networks.pretrained import make_backbone
+from sksimclr._simclr import SimCLRTransformer
 from sksimclr.augmentations import ResizedCrop, VerticalFlip
 
 

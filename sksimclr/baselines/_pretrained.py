@@ -7,18 +7,18 @@ from numbers import Integral
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sksimclr._backbones import make_backbone
-from sksimclr._device import resolve_device
-from sksimclr._encoders import embedding_dim
-from sksimclr._estimators import run_network
-from sksimclr._mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
-from sksimclr._validation import (
+from sksimclr._estimators.mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
+from sksimclr._estimators.network import run_network
+from sksimclr._estimators.validation import (
     Interval,
     StrOptions,
     check_images,
     restored_if_it_fails,
     validates_parameters,
 )
+from sksimclr._machine.device import resolve_device
+from sksimclr._networks.encoders import embedding_dim
+from sksimclr._networks.pretrained import make_backbone
 
 _RANDOM_WEIGHTS_SEED = 0  # so that weights=None is the same network at every fit
 

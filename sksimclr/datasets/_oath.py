@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sklearn.utils import Bunch, check_scalar
 
-from sksimclr._download import data_home as resolve_data_home
-from sksimclr._download import download
+from sksimclr._machine.download import data_home as resolve_data_home
+from sksimclr._machine.download import download
 from sksimclr.datasets import _oath_files as files
 
 _DESCR = """\

@@ -205,8 +205,8 @@ def _make_views(batch, augmentations, n_views, image_size, seed):
     """Return views (n, n_views, C, S, S) of images (n, C, H, W)."""
     import torch
 
-    from sksimclr._device import to_float
-    from sksimclr._random import make_generator
+    from sksimclr._machine.device import to_float
+    from sksimclr._machine.random import make_generator
     from sksimclr.augmentations import make_view
 
     images = to_float(torch.from_numpy(batch))

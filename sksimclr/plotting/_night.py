@@ -168,7 +168,7 @@ def read_columns(night, central):
 
 def _read_again(file, last):
     """Return the images of a file, which must have one with number `last`."""
-    from sksimclr.archive._readers import read_frames
+    from sksimclr._files.readers import read_frames
 
     try:
         images = read_frames(file).images

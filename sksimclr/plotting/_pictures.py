@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_array
 
-from sksimclr._images import as_floats, as_images, is_lazy, is_path_sequence
+from sksimclr._images.images import as_floats, as_images, is_lazy, is_path_sequence
 from sksimclr.plotting._shared import (
     COLUMN_WIDTH,
     LABEL_SIZE,

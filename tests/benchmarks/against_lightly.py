@@ -22,7 +22,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from sksimclr import SimCLRTransformer
-from sksimclr._encoders import make_encoder, make_projection_head
+from sksimclr._networks.encoders import make_encoder, make_projection_head
 
 
 class Frames(torch.utils.data.Dataset):

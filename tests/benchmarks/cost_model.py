@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sksimclr._encoders import make_encoder
+from sksimclr._networks.encoders import make_encoder
 
 PEAK_FLOPS, PEAK_BYTES = 0.5 * 989e12, 0.8 * 3.35e12  # per second
 PASSES = {nn.Conv2d: 6, nn.BatchNorm2d: 8, nn.ReLU: 5, nn.MaxPool2d: 4}

@@ -13,13 +13,13 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
-from sksimclr._device import to_float
-from sksimclr._encoders import make_encoder, make_projection_head
-from sksimclr._images import as_images
-from sksimclr._loop import LoopPlan, LoopSeeds
-from sksimclr._loss import nt_xent
-from sksimclr._malloc import freed_memory_is_kept
-from sksimclr._training import ViewPlan, train
+from sksimclr._engine.contrastive import ViewPlan, train
+from sksimclr._engine.loop import LoopPlan, LoopSeeds
+from sksimclr._engine.losses import nt_xent
+from sksimclr._images.images import as_images
+from sksimclr._machine.device import to_float
+from sksimclr._machine.memory import freed_memory_is_kept
+from sksimclr._networks.encoders import make_encoder, make_projection_head
 from sksimclr.augmentations import ResizedCrop, VerticalFlip, make_view
 
 AUGMENTATIONS = (ResizedCrop(), VerticalFlip())

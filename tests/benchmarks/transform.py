@@ -24,8 +24,8 @@ from PIL import Image
 from torch import nn
 
 from sksimclr import SimCLRTransformer
-from sksimclr._decoding import read_image
-from sksimclr._embedding import default_batch_size
+from sksimclr._engine.embedding import default_batch_size
+from sksimclr._files.pictures import read_image
 from sksimclr.datasets import make_aurora
 
 _HAS_ONNX = all(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as tvf
 
-from sksimclr._resizing import resized_crop
+from sksimclr._images.resizing import resized_crop
 from sksimclr.augmentations import ResizedCrop
 
 

@@ -1,0 +1,1 @@
+"""Loops: training by views or by labels, and embedding; torch, not scikit-learn."""

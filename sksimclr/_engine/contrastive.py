@@ -1,0 +1,229 @@
+"""Contrastive training: two views of every image, and how close they come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sksimclr._engine.batches import BatchDataset, batch_sizes
+from sksimclr._engine.checkpoints import CheckpointFolder
+from sksimclr._engine.loop import LoopPlan, LoopSeeds, run_loop
+from sksimclr._engine.losses import NTXentLoss
+from sksimclr._engine.state import State
+from sksimclr._images.images import Images
+from sksimclr._machine.device import to_float
+from sksimclr._machine.processes import (
+    Processes,
+    gather_views,
+    in_parallel,
+    join_processes,
+    parallel_copy,
+    same_everywhere,
+)
+from sksimclr._machine.random import make_generator, spawn_seeds
+from sksimclr.augmentations import Augmentation, make_view
+from sksimclr.metrics import alignment_of, rank_of_gram, uniformity_of
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """What to compare, and how to compute it.
+
+    Attributes
+    ----------
+    temperature, augmentations, image_size, compile
+        The parameters of `SimCLRTransformer` so named.
+    bfloat16 : bool
+        Whether the networks compute in bfloat16 where that is safe; views and loss are
+        float32 in any case.
+    """
+
+    temperature: float
+    augmentations: tuple[Augmentation, ...]
+    image_size: int
+    bfloat16: bool = False
+    compile: bool = False
+
+
+def train(
+    encoder: nn.Module,
+    projector: nn.Module,
+    images: Images,
+    views: ViewPlan,
+    plan: LoopPlan,
+    *,
+    device: torch.device,
+    seeds: LoopSeeds,
+    view_seed: int,
+    own_callbacks: Sequence[Callback] = (),
+    checkpoints: CheckpointFolder | None = None,
+    state: State | None = None,
+) -> tuple[list[dict[str, Any]], State | None]:
+    """Train `encoder` and `projector` in place, by the loss of two views.
+
+    Parameters
+    ----------
+    encoder, projector : nn.Module
+        Left on `device`.
+    images : Images
+        At least two.
+    views : ViewPlan
+    plan : LoopPlan
+    device : torch.device
+    seeds : LoopSeeds
+    view_seed : int
+        Seed of the views.
+    own_callbacks : sequence of skorch callbacks
+        Run before the caller's, which are in `plan`.
+    checkpoints : CheckpointFolder, optional
+        Where the run is saved, and from where it goes on if it was.
+    state : dict, optional
+        Of an earlier run, to go on from.
+
+    Returns
+    -------
+    history : list of dict
+        A row for each epoch: "epoch", "loss", "alignment", "uniformity",
+        "effective_rank", "lr", "seconds", "images_per_second", and what callbacks
+        recorded.
+    state : dict or None
+        From which another run can go on; None without epochs.
+    """
+    if plan.max_epochs == 0:
+        return [], None
+    processes = join_processes(device)
+    networks = [encoder, projector]
+    if processes:
+        networks = [parallel_copy(net, device, processes) for net in networks]
+        seeds, view_seed = _own_seeds(processes, seeds, view_seed)
+        plan = replace(plan, verbose=0 if processes.rank else plan.verbose)
+    history, state = run_loop(
+        ContrastiveModel(networks[0], networks[1], views, view_seed, processes),
+        NTXentLoss(views.temperature, processes),
+        BatchDataset(images),
+        plan,
+        device=device,
+        seeds=seeds,
+        own_callbacks=[_ProjectionRecord(processes), *own_callbacks],
+        checkpoints=checkpoints,
+        state=state,
+        processes=processes,
+    )
+    if processes:
+        for network, trained in zip((encoder, projector), networks, strict=True):
+            network.load_state_dict(trained.state_dict())
+    return history, state
+
+
+def _own_seeds(
+    processes: Processes, seeds: LoopSeeds, view_seed: int
+) -> tuple[LoopSeeds, int]:
+    """Return seeds of this process: all take one order, each has views of its own."""
+    shared, view_seed = same_everywhere((seeds, view_seed), processes)
+    own = spawn_seeds((view_seed, processes.rank), 2)
+    return LoopSeeds(shared.order, None if shared.layers is None else own[1]), own[0]
+
+
+class ContrastiveModel(nn.Module):
+    """From a batch of images to the projections of two views of each.
+
+    One forward over the 2 N views, so that batch normalisation sees them together.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        views: ViewPlan,
+        view_seed: int,
+        processes: Processes = Processes(),  # noqa: B008 (it is frozen)
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+        self._augmentations = views.augmentations
+        self._size = views.image_size
+        self._bfloat16 = views.bfloat16
+        network: nn.Module = nn.Sequential(encoder, projector)
+        if views.compile:
+            network = cast(nn.Module, torch.compile(network, dynamic=False))
+        if processes:
+            network = in_parallel(network)
+        # the network itself would be a second submodule
+        self._project: Callable[[Tensor], Tensor] = network.__call__
+        self.generator = make_generator(view_seed)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return projections (2 N, d) of images (N, C, H, W): first views, second."""
+        images = to_float(images)
+        views = [
+            make_view(
+                images,
+                self._augmentations,
+                generator=self.generator,
+                size=self._size,
+            )
+            for _ in range(2)
+        ]
+        both = torch.cat(views).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(both.device.type, torch.bfloat16, enabled=self._bfloat16):
+            projections = self._project(both)
+        # NumPy, and so callbacks that predict, cannot read bfloat16
+        return projections.float() if self._bfloat16 else projections
+
+
+def collapsed_loss(n_images: int, batch_size: int) -> float:
+    """Return the mean loss of an epoch when all embeddings are alike: ln(2 N - 1).
+
+    Examples
+    --------
+    >>> round(collapsed_loss(64, 64), 3)
+    4.844
+    """
+    sizes = batch_sizes(n_images, batch_size)
+    return sum(size * math.log(2 * size - 1) for size in sizes) / sum(sizes)
+
+
+class _ProjectionRecord(Callback):
+    """Add alignment, uniformity and effective rank of the projections to the history.
+
+    Of the projections of all processes; sums stay on the device until the epoch ends.
+    """
+
+    def __init__(self, processes: Processes):
+        self._processes = processes
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Forget the epoch before."""
+        self.n_images_ = 0
+        self.alignment_ = self.uniformity_ = self.gram_ = torch.zeros(())
+
+    def on_batch_end(
+        self, net: NeuralNet, training: bool = False, y_pred: Any = None, **kwargs: Any
+    ) -> None:
+        """Add a batch of projections (2 N, d), each divided by its length."""
+        rows = gather_views(y_pred.detach(), self._processes)
+        if rows.device.type == "mps":  # which has no float64
+            rows = rows.cpu()
+        rows = F.normalize(rows.double())
+        n_images = len(rows) // 2
+        self.n_images_ += n_images
+        first, second = rows[:n_images], rows[n_images:]
+        self.alignment_ = self.alignment_ + n_images * alignment_of(first, second)
+        self.uniformity_ = self.uniformity_ + n_images * uniformity_of(first)
+        self.gram_ = self.gram_ + rows.T @ rows
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Note the means over the images, and the rank of all projections."""
+        for name in ("alignment", "uniformity"):
+            mean = getattr(self, f"{name}_") / self.n_images_
+            net.history.record(name, float(mean))
+        net.history.record("effective_rank", rank_of_gram(self.gram_))

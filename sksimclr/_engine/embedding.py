@@ -1,0 +1,163 @@
+"""Streaming inference: embeddings of any number of images, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from sksimclr._images.images import Images
+from sksimclr._images.read_ahead import read_ahead
+from sksimclr._images.resizing import resize
+from sksimclr._machine.device import to_float
+from sksimclr._networks.folding import inference_copy
+
+_BATCH_PIXELS = 1 << 18  # on a CPU, about as many as its caches like
+_BATCH_SIZES = (8, 32)  # smallest and largest on a CPU
+_GPU_BATCH_SIZE = 256
+_N_RUNNING = 4  # batches that a GPU is given before their results are fetched
+
+
+def embed(
+    encoder: nn.Module,
+    images: Images,
+    *,
+    image_size: int,
+    n_features: int,
+    device: torch.device,
+    batch_size: int | None = None,
+    verbose: int = 0,
+) -> NDArray[np.float32]:
+    """Return the embeddings of `images`.
+
+    Every batch has the same size, the last one is padded, so that the embedding of an
+    image is the same to the bit whatever else is embedded with it.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Not changed: a copy of it runs.
+    images : Images
+    image_size : int
+        Side to which the images are resized, pixels.
+    n_features : int
+        Length of an embedding.
+    device : torch.device
+    batch_size : int, optional
+        Images in a forward pass; by default what suits the device. When a GPU runs out
+        of memory, it is halved for this batch and the rest.
+    verbose : int
+        Show a progress bar when positive.
+
+    Returns
+    -------
+    ndarray of shape (n_images, n_features), float32
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        A GPU has no room for a single image.
+    """
+    batch_size = batch_size or default_batch_size(image_size, device)
+    shape = (batch_size, images.n_channels, image_size, image_size)
+    model = inference_copy(encoder, shape, device)
+    forward = _Forward(model, image_size, batch_size, device)
+    out = np.empty((len(images), n_features), np.float32)
+    progress = tqdm(total=len(images), unit="image", disable=not verbose)
+    batches = read_ahead(images, images.blocks(batch_size))
+    start = 0
+    with closing(batches), progress, torch.inference_mode():
+        for embeddings in _fetched(map(forward, batches)):
+            out[start : start + len(embeddings)] = embeddings
+            start += len(embeddings)
+            progress.update(len(embeddings))
+    return out
+
+
+def default_batch_size(image_size: int, device: torch.device) -> int:
+    """Return how many images of a size are embedded at a time.
+
+    Examples
+    --------
+    >>> [default_batch_size(size, torch.device("cpu")) for size in (32, 96, 128, 224)]
+    [32, 16, 16, 8]
+    """
+    if device.type != "cpu":
+        return _GPU_BATCH_SIZE
+    fitting = _BATCH_PIXELS // image_size**2
+    power_of_two = 1 << max(fitting, 1).bit_length() - 1
+    return int(np.clip(power_of_two, *_BATCH_SIZES))
+
+
+class _Forward:
+    """Runs a network on batches of one size, halved when a GPU's memory runs out.
+
+    Parameters
+    ----------
+    model : nn.Module
+        On `device`.
+    image_size : int
+        Side of the images that it takes, pixels.
+    batch_size : int
+    device : torch.device
+    """
+
+    def __init__(
+        self, model: nn.Module, image_size: int, batch_size: int, device: torch.device
+    ):
+        self._model = model
+        self._image_size = image_size
+        self._batch_size = batch_size
+        self._device = device
+
+    def __call__(self, batch: NDArray[np.generic]) -> Tensor:
+        """Return the embeddings, on the device, of images (n, C, H, W)."""
+        images = torch.from_numpy(batch)
+        while True:
+            try:
+                parts = torch.split(images, self._batch_size)
+                return torch.cat([self._embed(part) for part in parts])
+            except torch.OutOfMemoryError as error:
+                if self._batch_size == 1:
+                    raise _without_room(self._image_size, self._device) from error
+            # only here, where the error no longer holds on to the tensors of the try
+            self._batch_size //= 2
+
+    def _embed(self, images: Tensor) -> Tensor:
+        """Embed a batch that may be too short."""
+        n_images, n_missing = len(images), self._batch_size - len(images)
+        if n_missing:
+            empty = images.new_zeros(n_missing, *images.shape[1:])
+            images = torch.cat([images, empty])
+        if self._device.type == "cuda":
+            images = images.pin_memory().to(self._device, non_blocking=True)
+        pixels = resize(to_float(images.to(self._device)), self._image_size)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        embeddings: Tensor = self._model(pixels)[:n_images]
+        return embeddings
+
+
+def _fetched(results: Iterable[Tensor]) -> Iterator[NDArray[np.float32]]:
+    """Copy results from a device, several at a time so that it seldom has to wait."""
+    running: list[Tensor] = []
+    for result in results:
+        running.append(result)
+        if len(running) == _N_RUNNING:
+            yield torch.cat(running).cpu().numpy()
+            running.clear()
+    if running:
+        yield torch.cat(running).cpu().numpy()
+
+
+def _without_room(image_size: int, device: torch.device) -> torch.OutOfMemoryError:
+    """Return the error for images of which not even one fits."""
+    return torch.OutOfMemoryError(
+        f"{device} has no memory for the network and one image of {image_size} x "
+        f"{image_size} pixels. Free memory that others hold there, use a smaller "
+        "image_size, or device='cpu'."
+    )

@@ -1,0 +1,138 @@
+"""Supervised training of an encoder with a linear head on augmented images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from skorch.callbacks import EarlyStopping
+from torch import Tensor, nn
+
+from sksimclr._engine.batches import BatchDataset
+from sksimclr._engine.loop import LoopPlan, LoopSeeds, run_loop
+from sksimclr._images.images import Images
+from sksimclr._images.resizing import resize
+from sksimclr._machine.device import to_float
+from sksimclr._machine.random import make_generator
+from sksimclr.augmentations import Augmentation, make_view
+
+
+@dataclass(frozen=True)
+class FineTuningPlan:
+    """What to learn from.
+
+    Attributes
+    ----------
+    augmentations : tuple of augmentations
+    image_size : int
+        Side of the images that the network sees, pixels.
+    class_weight : ndarray of shape (n_classes,), float32, or None
+        Of the classes in the loss.
+    patience : int
+        Epochs without a lower validation loss after which training stops.
+    """
+
+    augmentations: tuple[Augmentation, ...]
+    image_size: int
+    class_weight: NDArray[Any] | None
+    patience: int
+
+
+def with_head(encoder: nn.Module, n_features: int, n_classes: int) -> nn.Sequential:
+    """Put a linear layer with random weights behind an encoder."""
+    return nn.Sequential(encoder, nn.Linear(n_features, n_classes))
+
+
+def fine_tune(
+    network: nn.Module,
+    images: Images,
+    targets: NDArray[Any],
+    fine_tuning: FineTuningPlan,
+    plan: LoopPlan,
+    *,
+    train_rows: NDArray[Any],
+    valid_rows: NDArray[Any] | None,
+    device: torch.device,
+    seeds: LoopSeeds,
+    view_seed: int,
+) -> list[dict[str, Any]]:
+    """Train `network` in place, by the cross entropy of one view of each image.
+
+    Parameters
+    ----------
+    network : nn.Module
+        From images (n, C, H, W) to logits (n, n_classes). Left on `device`.
+    images : Images
+    targets : ndarray of shape (n_images,), int64
+        Number of the class of each image.
+    fine_tuning : FineTuningPlan
+    plan : LoopPlan
+    train_rows : ndarray of int
+        The images to learn from, at least two.
+    valid_rows : ndarray of int or None
+        The images, not augmented, on which the loss is measured after every epoch. With
+        them, training stops when it no longer falls, and the best weights are kept.
+    device : torch.device
+    seeds : LoopSeeds
+    view_seed : int
+        Seed of the views.
+
+    Returns
+    -------
+    list of dict
+        A row for each epoch: "epoch", "loss", maybe "valid_loss", "lr", "seconds",
+        "images_per_second".
+    """
+    class_weight = fine_tuning.class_weight
+    weight = None if class_weight is None else torch.from_numpy(class_weight)
+    valid_dataset, stoppers = None, []
+    if valid_rows is not None:
+        valid_dataset = BatchDataset(images, targets, valid_rows)
+        stoppers.append(
+            EarlyStopping(
+                "valid_loss",
+                patience=fine_tuning.patience,
+                threshold=0.0,
+                load_best=True,
+            )
+        )
+    history, _ = run_loop(
+        _ViewClassifier(network, fine_tuning, view_seed),
+        nn.CrossEntropyLoss(weight),
+        BatchDataset(images, targets, train_rows),
+        plan,
+        device=device,
+        seeds=seeds,
+        own_callbacks=stoppers,
+        valid_dataset=valid_dataset,
+    )
+    return history
+
+
+class _ViewClassifier(nn.Module):
+    """From a batch of images to logits: of a view when training, else of the image."""
+
+    def __init__(self, network: nn.Module, fine_tuning: FineTuningPlan, view_seed: int):
+        super().__init__()
+        self.network = network
+        self._augmentations = fine_tuning.augmentations
+        self._size = fine_tuning.image_size
+        self.generator = make_generator(view_seed)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (n, n_classes) of images (n, C, H, W)."""
+        images = to_float(images)
+        if self.training:
+            images = make_view(
+                images,
+                self._augmentations,
+                generator=self.generator,
+                size=self._size,
+            )
+        images = resize(images, self._size)
+        logits: Tensor = self.network(
+            images.contiguous(memory_format=torch.channels_last)
+        )
+        return logits

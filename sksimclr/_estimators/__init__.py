@@ -1,0 +1,1 @@
+"""What estimators share: fit, validation, tags, callbacks, what is stored."""

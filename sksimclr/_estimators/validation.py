@@ -1,0 +1,149 @@
+"""Checks of parameters and of X that every estimator shares.
+
+The one module that imports scikit-learn's private parameter validation.
+"""
+
+import math
+import os
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn.base import _fit_context as validates_parameters
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_array, validate_data
+
+from sksimclr._images.images import as_images, is_lazy, is_path_sequence
+
+__all__ = [
+    "Interval",
+    "StrOptions",
+    "check_images",
+    "check_pair",
+    "restored_if_it_fails",
+    "validates_parameters",
+    "with_channels",
+]
+
+
+@contextmanager
+def restored_if_it_fails(estimator):
+    """Give an estimator its attributes back when the block raises.
+
+    So that a second `fit` that fails, or is interrupted, leaves what the first learnt.
+    """
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def check_images(estimator, X, *, reset, min_images=1):
+    """See X as images; one check for `fit` and for `transform`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With a parameter ``image_shape``. With `reset` it gains ``image_shape_`` and
+        ``n_features_in_``, the number of values in one image.
+    X : any form of images that :func:`sksimclr._images.images.as_images` knows
+    reset : bool
+        True in `fit`; otherwise X must fit what `fit` saw, if it was called.
+    min_images : int
+        Fewer are an error.
+
+    Returns
+    -------
+    Images
+    """
+    fitted_shape = None if reset else getattr(estimator, "image_shape_", None)
+    if reset and hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_
+    X = _column_of_images(X)
+    if not is_path_sequence(X) and not is_lazy(X):
+        X = _check_in_memory(estimator, X, reset=reset)
+    images = as_images(X, fitted_shape or estimator.image_shape)
+    name = type(estimator).__name__
+    if len(images) < min_images:
+        raise ValueError(
+            f"Found {len(images)} image(s) (n_samples={len(images)}) while {name} "
+            f"needs at least {min_images}."
+        )
+    if reset:
+        estimator.image_shape_ = images.image_shape
+        estimator.n_features_in_ = math.prod(images.image_shape)
+    elif fitted_shape and with_channels(images.image_shape) != with_channels(
+        fitted_shape
+    ):
+        raise ValueError(
+            f"X has images of shape {images.image_shape}, but {name} was fitted on "
+            f"images of shape {fitted_shape}. Resize or crop them first."
+        )
+    return images
+
+
+def _check_in_memory(estimator, X, *, reset):
+    """Let scikit-learn check an array-like; NaN is looked for by `as_images`."""
+    X = _stack(X)
+    options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
+    if hasattr(X, "columns") and len(X) and is_path_sequence(X[X.columns[0]]):
+        raise ValueError(
+            "X is a table of paths. Pass the one column that has them, such as "
+            f"X[{X.columns[0]!r}]."
+        )
+    if getattr(X, "ndim", 2) > 2:
+        return check_array(X, estimator=estimator, **options)
+    return validate_data(estimator, X, reset=reset, **options)
+
+
+def _column_of_images(X):
+    """Return the paths or images of a series, or of a data frame's only column.
+
+    Others as they are. ``ColumnTransformer`` makes a series of the name of a column, a
+    data frame of a list with one name.
+    """
+    is_table = len(getattr(X, "columns", ())) == 1
+    if not is_table and not hasattr(X, "to_list"):
+        return X
+    column = X[X.columns[0]] if is_table else X
+    if any(isinstance(item, (str, os.PathLike)) for item in column):
+        return column  # others are missing values, of which FileImages speaks
+    return list(column) if np.ndim(next(iter(column), None)) else X
+
+
+def _stack(X):
+    """Make one array of a sequence of arrays, all of which must be alike."""
+    if isinstance(X, np.ndarray) and not (X.dtype == object and X.ndim == 1):
+        return X
+    if not isinstance(X, (list, tuple, np.ndarray)) or not len(X):
+        return X
+    shapes = [np.shape(image) for image in X]
+    for number, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise ValueError(
+                "All images must have one shape. Expected "
+                f"{shapes[0]} as in image 0, got {shape} in image {number}. Resize "
+                "or crop them first."
+            )
+    return np.stack(X)
+
+
+def with_channels(shape):
+    """Return the shape of an image as (H, W, C)."""
+    return shape if len(shape) == 3 else (*shape, 1)
+
+
+def check_pair(name, pair, low, high):
+    """Raise a ValueError unless `pair` is two numbers, low <= a < b <= high."""
+    try:
+        first, second = (float(number) for number in pair)
+    except (TypeError, ValueError):
+        first, second = np.nan, np.nan
+    if not low <= first < second <= high:
+        raise ValueError(
+            f"{name} must be two increasing numbers between {low} and {high}, got "
+            f"{pair!r}."
+        )
+    return first, second

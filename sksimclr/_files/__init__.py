@@ -1,0 +1,1 @@
+"""Every file format, behind one registry of readers."""

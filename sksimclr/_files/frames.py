@@ -1,0 +1,69 @@
+"""What a reader gives of a file."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+MAX_CHANNELS = 4  # of an image
+
+
+class UnreadableFileError(ValueError):
+    """A file from which no frame can be read; the message names it and says why.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sksimclr.archive import UnreadableFileError, read_frames
+    >>> path = Path(tempfile.mkdtemp()) / "night.pgm"
+    >>> n_bytes = path.write_bytes(b"clear sky")
+    >>> try:
+    ...     frames = read_frames(path)
+    ... except UnreadableFileError as error:
+    ...     print("night.pgm" in str(error))
+    True
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The frames of one file.
+
+    Attributes
+    ----------
+    images : ndarray of shape (n, H, W) or (n, H, W, C)
+        As they are stored: uint8, uint16 or floats.
+    times : ndarray of shape (n,), datetime64[ns]
+        Start of each exposure, UTC; NaT where the file does not tell.
+    site : str
+        Lower-case code of the station, such as "gill"; "" where the file does not tell.
+    metadata : dict of str to str
+        What else the file says of its frames.
+    damage : str
+        What is wrong with the file although these frames could be read: that it ends
+        too early, for example. "" for a file that is whole.
+
+    Examples
+    --------
+    >>> import numpy as np
+
+    MAX_CHANNELS = 4  # of an image
+    >>> from sksimclr.archive import Frames
+    >>> frames = Frames(np.zeros((2, 8, 8), np.uint16), site="gill")
+    >>> len(frames), frames.times
+    (2, array(['NaT', 'NaT'], dtype='datetime64[ns]'))
+    """
+
+    images: np.ndarray
+    times: np.ndarray = None
+    site: str = ""
+    metadata: dict = field(default_factory=dict)
+    damage: str = ""
+
+    def __post_init__(self):
+        if self.times is None:
+            unknown = np.full(len(self.images), "NaT", "datetime64[ns]")
+            object.__setattr__(self, "times", unknown)
+
+    def __len__(self):
+        return len(self.images)

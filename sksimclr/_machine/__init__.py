@@ -1,0 +1,1 @@
+"""Devices, processes, signals, memory, randomness, downloads, whole files."""

@@ -1,0 +1,1 @@
+"""Encoders, pretrained weights, and networks made fast for inference."""

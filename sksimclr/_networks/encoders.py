@@ -1,0 +1,137 @@
+"""The networks: an encoder for images of any number of channels, a projection head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torchvision.models
+from torch import nn
+
+from sksimclr._machine.random import torch_seeded
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+CIFAR_SIZE = 32  # largest image side, in pixels, that gets the small stem by default
+
+EncoderFactory = Callable[[int], nn.Module]
+
+
+def make_networks(
+    encoder: str | EncoderFactory,
+    *,
+    stem: str,
+    n_channels: int,
+    image_size: int,
+    projection_dim: int,
+    seed: int,
+) -> tuple[nn.Module, nn.Module, int]:
+    """Build an encoder and its projection head; the same ones for the same arguments.
+
+    Arguments as those of :func:`make_encoder` and :func:`make_projection_head`.
+
+    Returns
+    -------
+    encoder, projector : nn.Module
+    n_features : int
+        Length of an embedding.
+    """
+    shape = {"n_channels": n_channels, "image_size": image_size}
+    with torch_seeded(seed):
+        network = make_encoder(encoder, stem=stem, **shape)
+        n_features = embedding_dim(network, **shape)
+        return network, make_projection_head(n_features, projection_dim), n_features
+
+
+def make_encoder(
+    encoder: str | EncoderFactory, *, n_channels: int, image_size: int, stem: str
+) -> nn.Module:
+    """Build an encoder with random weights.
+
+    Parameters
+    ----------
+    encoder : str or callable
+        Name of a torchvision ResNet, or a factory ``f(n_channels) -> nn.Module``.
+    n_channels : int
+        Channels of the images.
+    image_size : int
+        Side of the images, pixels.
+    stem : {"auto", "imagenet", "cifar"}
+        First layers of a ResNet: 7 x 7 convolution of stride 2 and max pooling, or
+        3 x 3 convolution alone; "auto" is "cifar" up to 32 pixels.
+
+    Returns
+    -------
+    nn.Module
+        Maps (n, n_channels, image_size, image_size) to embeddings (n, d).
+
+    Raises
+    ------
+    ValueError
+        `encoder` is a network, not a factory.
+    """
+    if isinstance(encoder, nn.Module):
+        raise ValueError(
+            "encoder must be a name or a factory f(n_channels) -> nn.Module that every "
+            f"fit calls; got a network, {type(encoder).__name__}(...)."
+        )
+    if isinstance(encoder, str):
+        return _make_resnet(encoder, n_channels, _resolve_stem(stem, image_size))
+    return encoder(n_channels)
+
+
+def _resolve_stem(stem: str, image_size: int) -> str:
+    if stem != "auto":
+        return stem
+    return "cifar" if image_size <= CIFAR_SIZE else "imagenet"
+
+
+def _make_resnet(name: str, n_channels: int, stem: str) -> nn.Module:
+    network: nn.Module = torchvision.models.get_model(name, weights=None)
+    kernel, stride, padding = (3, 1, 1) if stem == "cifar" else (7, 2, 3)
+    first = nn.Conv2d(n_channels, 64, kernel, stride, padding, bias=False)
+    nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+    network.conv1 = first
+    if stem == "cifar":
+        network.maxpool = nn.Identity()
+    network.fc = nn.Identity()
+    return network
+
+
+def embedding_dim(encoder: nn.Module, *, n_channels: int, image_size: int) -> int:
+    """Return d, the length of an embedding, from one forward of an empty image.
+
+    Raises
+    ------
+    ValueError
+        The encoder does not take such images, or does not return an array of shape
+        (n, d).
+    """
+    images = torch.zeros(2, n_channels, image_size, image_size)
+    was_training = encoder.training
+    try:
+        with torch.inference_mode():
+            shape = tuple(encoder.eval()(images).shape)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"The encoder cannot take images of shape {tuple(images.shape)}, (n, C, H, "
+            f"W); it said: {error}. Try another image_size or encoder."
+        ) from error
+    encoder.train(was_training)
+    if len(shape) != 2 or shape[0] != 2:
+        raise ValueError(
+            "An encoder must map images (n, C, H, W) to embeddings (n, d); for "
+            f"{tuple(images.shape)} the given one returned shape {shape}."
+        )
+    return int(shape[1])
+
+
+def make_projection_head(n_features: int, projection_dim: int) -> nn.Sequential:
+    """Build the projection head W2 max(0, W1 h), without biases.
+
+    Its hidden layer is as wide as the embedding, `n_features`.
+    """
+    return nn.Sequential(
+        nn.Linear(n_features, n_features, bias=False),
+        nn.ReLU(),
+        nn.Linear(n_features, projection_dim, bias=False),
+    )

@@ -1,0 +1,214 @@
+"""Frames in PNG, JPEG and TIFF images and in NumPy's files."""
+
+import numpy as np
+import pytest
+from archive_files import write_png
+from PIL import Image
+from real_data import oath_paths
+
+from sksimclr._files import compressed, stills
+from sksimclr.archive import UnreadableFileError, read_frames
+
+# Images
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF"])
+def test_grey_images_keep_their_values(tmp_path, rng, dtype, suffix):
+    """Of 8 and 16 bits; the name tells site and time."""
+    images = rng.integers(0, np.iinfo(dtype).max + 1, (1, 6, 7), dtype)
+    path = write_png(tmp_path / f"20140310_0600_gill{suffix}", images)
+    frames = read_frames(path)
+    np.testing.assert_array_equal(frames.images, images)
+    assert frames.images.dtype == dtype
+    assert (frames.site, frames.damage) == ("gill", "")
+    assert frames.times.tolist() == [np.datetime64("2014-03-10T06:00", "ns").item()]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("n_channels", [3, 4])
+def test_colour_stays_unless_only_green_has_signal(tmp_path, rng, dtype, n_channels):
+    """Which is how OATH has grey frames; alpha does not matter."""
+    images = rng.integers(1, np.iinfo(dtype).max, (1, 6, 7, n_channels), dtype)
+    path = write_png(tmp_path / "x.png", images)
+    np.testing.assert_array_equal(read_frames(path).images, images)
+    images[..., (0, 2)] = 0
+    frames = read_frames(write_png(path, images))
+    np.testing.assert_array_equal(frames.images, images[..., 1])
+    assert frames.images.dtype == dtype and frames.images.flags.c_contiguous
+
+
+def test_real_oath_images_are_grey(real_data):
+    """Of 16 bits, of which Pillow alone keeps the high ones."""
+    for path in oath_paths(real_data):
+        images = read_frames(path).images
+        assert images.dtype == np.uint16 and (images & 255).any()
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(images[0] >> 8, np.asarray(image)[..., 1])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "F"])
+def test_modes_of_images_are_arrays_of_ours(tmp_path, mode):
+    """Whatever Pillow calls them."""
+    image = Image.radial_gradient("L").resize((7, 6)).convert(mode)
+    path = tmp_path / "x.tif"
+    image.save(path)
+    images = read_frames(path).images
+    assert images.shape[:3] == (1, 6, 7) and images.dtype.name in ("uint8", "float32")
+    expected = image.convert("RGB") if mode == "P" else image
+    scale = 255 if mode == "1" else 1
+    np.testing.assert_array_equal(images[0], scale * np.asarray(expected, images.dtype))
+
+
+def test_jpeg_is_read(tmp_path):
+    """As Pillow decodes it."""
+    images = np.full((1, 16, 16), 77, np.uint8)
+    assert (
+        abs(read_frames(write_png(tmp_path / "x.JPG", images)).images - 77.0).max() < 2
+    )
+
+
+def write_pages(path, *pages):
+    """Write a TIFF of several pages."""
+    first, *others = [Image.fromarray(page) for page in pages]
+    first.save(path, save_all=True, append_images=others)
+    return path
+
+
+def test_pages_of_a_tiff_are_frames(tmp_path, rng):
+    """In order; the name's time is that of none of them for certain."""
+    images = rng.integers(0, 65536, (3, 6, 7), np.uint16)
+    frames = read_frames(write_pages(tmp_path / "20140310_0600_gill_x.tif", *images))
+    np.testing.assert_array_equal(frames.images, images)
+    assert frames.site == "gill" and np.isnat(frames.times).all()
+
+
+@pytest.mark.parametrize("other", [np.zeros((6, 8), np.uint16), np.zeros((6, 7), "u1")])
+def test_pages_of_a_tiff_are_alike(tmp_path, other):
+    """Or the error says which is not."""
+    path = write_pages(tmp_path / "x.tif", np.zeros((6, 7), np.uint16), other)
+    with pytest.raises(UnreadableFileError, match="in frame 1"):
+        read_frames(path)
+
+
+def colour_tiff(pixels):
+    """Return (H, W, 3) uint16 as an uncompressed TIFF."""
+    height, width, _ = pixels.shape
+    start = 8 + 2 + 9 * 12 + 4
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, start)]
+    tags += [(259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, start + 6), (277, 3, 1, 3)]
+    tags += [(278, 3, 1, height), (279, 4, 1, pixels.nbytes)]
+    parts = [np.array([0x4949, 42], "<u2").tobytes(), np.array([8], "<u4").tobytes()]
+    parts.append(np.array([len(tags)], "<u2").tobytes())
+    for tag, kind, count, value in tags:
+        parts.append(np.array([tag, kind], "<u2").tobytes())
+        parts.append(np.array([count, value], "<u4").tobytes())
+    bits = np.array([16, 16, 16], "<u2").tobytes()
+    return b"".join([*parts, bytes(4), bits, pixels.astype("<u2").tobytes()])
+
+
+def test_colours_of_16_bits_are_not_cut_to_8(tmp_path, rng):
+    """A TIFF of which Pillow would lose half is refused, on any page."""
+    pixels = rng.integers(0, 65536, (6, 7, 3), np.uint16)
+    path = tmp_path / "x.tif"
+    path.write_bytes(colour_tiff(pixels))
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels >> 8)
+    with pytest.raises(UnreadableFileError, match="got 16 in .* Pillow keeps 8"):
+        read_frames(path)
+
+
+def test_foreign_formats_are_not_tried(tmp_path):
+    """Pillow would run other programs for some of them."""
+    path = tmp_path / "x.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(UnreadableFileError, match="expected a PNG, JPEG or TIFF"):
+        read_frames(path)
+
+
+def test_large_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    """By what their headers say."""
+    monkeypatch.setattr(stills, "_MAX_PIXELS", 99)
+    path = write_png(tmp_path / "x.png", np.zeros((1, 10, 10), np.uint8))
+    with pytest.raises(UnreadableFileError, match="10 x 10 pixels. At most 99"):
+        read_frames(path)
+
+
+def test_many_pages_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    """All of them would have to be in memory."""
+    path = write_pages(tmp_path / "x.tif", *np.zeros((20, 10, 10), np.uint8))
+    monkeypatch.setattr(compressed, "MAX_BYTES", 10_000)
+    with pytest.raises(UnreadableFileError, match="16,000 bytes .* At most 10,000"):
+        read_frames(path)
+
+
+# Arrays
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (3, 6, 7), (3, 6, 7, 3)])
+@pytest.mark.parametrize("dtype", ["u1", ">u2", "<u2", "f2", "f4", ">f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_are_what_was_saved(tmp_path, rng, shape, dtype, order):
+    """In either order and byte order."""
+    array = np.asarray(rng.integers(0, 200, shape), dtype, order=order)
+    np.save(tmp_path / "20140310_0600_gill.npy", array)
+    frames = read_frames(tmp_path / "20140310_0600_gill.npy")
+    np.testing.assert_array_equal(
+        frames.images, array.reshape(-1, *shape[-2:]) if len(shape) == 2 else array
+    )
+    assert frames.images.dtype == np.dtype(dtype).newbyteorder("=")
+    assert frames.site == "gill" and np.isnat(frames.times).any() == (len(shape) > 2)
+
+
+def test_short_arrays_give_their_whole_frames(tmp_path, rng):
+    """And say how many they should have."""
+    images = rng.integers(0, 200, (4, 6, 7), np.uint16)
+    path = tmp_path / "x.npy"
+    np.save(path, images)
+    data = path.read_bytes()
+    path.write_bytes(data[: -2 * 84 + 1])
+    frames = read_frames(path)
+    np.testing.assert_array_equal(frames.images, images[:2])
+    assert frames.damage == "it ends after 2 of 4 frames"
+    path.write_bytes(data + b"abc")
+    frames = read_frames(path)
+    np.testing.assert_array_equal(frames.images, images)
+    assert frames.damage == "3 bytes follow its array"
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_all_versions_of_array_files_are_read(tmp_path, version):
+    """As numpy writes them."""
+    images = np.arange(12, dtype=np.uint16).reshape(1, 3, 4)
+    with open(tmp_path / "x.npy", "wb") as file:
+        np.lib.format.write_array(file, images, version)
+    np.testing.assert_array_equal(read_frames(tmp_path / "x.npy").images, images)
+
+
+def test_arrays_without_one_whole_frame_are_refused(tmp_path):
+    """And those that are stored by columns, in which no frame is whole."""
+    for order, length in (("C", 150), ("F", 300)):
+        np.save(tmp_path / "x.npy", np.zeros((4, 6, 7), np.uint16, order=order))
+        data = (tmp_path / "x.npy").read_bytes()
+        (tmp_path / "x.npy").write_bytes(data[:length])
+        with pytest.raises(UnreadableFileError, match="336 bytes, there are"):
+            read_frames(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.array([[{}]]), "got object"),
+        (np.zeros((2, 3), "u2,u2"), "got"),
+        (np.zeros(3), r"of shape \(3,\)"),
+        (np.zeros((1, 1, 1, 1, 1)), "of shape"),
+        (np.zeros((2, 0, 3)), "there are no pixels"),
+        (np.zeros((2, 3, 3), complex), "got complex"),
+        (np.zeros((2, 3, 3), int), "got int64"),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path, array, said):
+    """Nothing is unpickled."""
+    np.save(tmp_path / "x.npy", array, allow_pickle=True)
+    with pytest.raises(UnreadableFileError, match=said):
+        read_frames(tmp_path / "x.npy")

@@ -1,0 +1,917 @@
+"""Keograms, occurrence, and where and when stations are."""
+
+from collections import Counter
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import json  # noqa: E402
+
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+import pyarrow as pa  # noqa: E402
+import pyarrow.dataset as ds  # noqa: E402
+import pytest  # noqa: E402
+from archive_files import frame_name, write_cdf, write_pgm  # noqa: E402
+from matplotlib.colors import LogNorm, to_hex  # noqa: E402
+from matplotlib.dates import date2num  # noqa: E402
+from numpy.testing import assert_allclose, assert_array_equal  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from sksimclr._files import readers  # noqa: E402
+from sksimclr._files.readers import read_frames  # noqa: E402
+from sksimclr.archive import occurrence  # noqa: E402
+from sksimclr.archive._sites import (  # noqa: E402
+    DIPOLE_POLE,
+    SITES,
+    magnetic_midnight,
+    site_position,
+)
+from sksimclr.plotting import (  # noqa: E402
+    KeogramDisplay,
+    OccurrenceDisplay,
+    _keogram,
+)
+from sksimclr.plotting._night import north_of  # noqa: E402
+from sksimclr.plotting._shared import COLORS  # noqa: E402
+from sksimclr.plotting._strip import GAP_COLOR  # noqa: E402
+
+NAMES = ["arc", "cloudy", "diffuse", "discrete", "moon", "noaurora"]
+SIZE = 16
+ROWS = slice(2, 15)  # of 16, those at most 0.85 * 8 from row 8
+START = np.datetime64("2014-03-10T06:00", "ns")
+MINUTE = np.timedelta64(1, "m")
+AACGM_MIDNIGHT = {  # hours UTC in AACGM-v2 2.7.1, mean of September to March 2012
+    **{"atha": 8.15, "chbg": 4.49, "ekat": 8.20, "fsim": 9.02, "fsmi": 8.15},
+    **{"fykn": 10.84, "gako": 10.67, "gbay": 3.27, "gill": 6.43, "inuv": 10.25},
+    **{"kapu": 5.23, "kian": 11.67, "kuuj": 3.89, "mcgr": 11.27, "nrsq": 2.07},
+    **{"pgeo": 8.91, "pina": 6.53, "rank": 6.23, "snap": 8.17, "snkq": 4.91},
+    **{"talo": 6.52, "tpas": 7.02, "whit": 10.01, "yknf": 8.45},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left():
+    """Close the figures of a test, and of doctests before it."""
+    plt.close("all")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def images():
+    """Twenty frames; each pixel says where it is: 1000 frame + 16 row + column."""
+    place = np.arange(SIZE * SIZE, dtype=np.uint16).reshape(SIZE, SIZE)
+    return place + 1000 * np.arange(20, dtype=np.uint16)[:, None, None]
+
+
+@pytest.fixture
+def times():
+    """Return times a minute apart, and half an hour in the middle."""
+    minutes = np.arange(20) + 30 * (np.arange(20) >= 10)
+    return START + minutes * MINUTE
+
+
+def write_catalogue(folder, rows, classes=NAMES):
+    """Write rows (dicts with site and date) in the form of a catalogue."""
+    labels = [] if classes is None else [("label", pa.array(classes).type)]
+    schema = [("file", pa.string()), ("frame", pa.int32())]
+    schema += [("time", pa.timestamp("ns", "UTC")), *labels]
+    schema += [("quality", pa.string()), ("model", pa.string())]
+    schema = pa.schema([*schema, ("site", pa.string()), ("date", pa.string())])
+    defaults = {"file": "/none.pgm", "frame": 0, "quality": "good", "model": "a"}
+    table = pa.Table.from_pylist([defaults | row for row in rows], schema)
+    hive = ds.partitioning(schema=pa.schema(list(schema)[-2:]), flavor="hive")
+    ds.write_dataset(table, folder, format="parquet", partitioning=hive)
+    header = {"format": 1, "model": "a", "classes": classes, "n_features": None}
+    text = json.dumps(header | {"probabilities": False})
+    folder.mkdir(exist_ok=True)
+    (folder / "_catalogue.json").write_text(text)
+    return folder
+
+
+def rows_of(file, times, labels, site="gill"):
+    """Return the rows of the frames of a file."""
+    return [
+        {
+            "file": str(file),
+            "frame": number,
+            "time": int(time.astype("datetime64[ns]").astype(np.int64)),
+            "label": label,
+            "site": site,
+            "date": str(time.astype("datetime64[D]")),
+        }
+        for number, (time, label) in enumerate(zip(times, labels, strict=True))
+    ]
+
+
+@pytest.fixture
+def night(tmp_path, images, times):
+    """Catalogue of four files of five frames, and their labels; two have none."""
+    labels = np.array(NAMES, dtype=object)[np.arange(20) % 4 + 1]
+    labels[[3, 4]] = None
+    rows = []
+    for part in np.split(np.arange(20), 4)[::-1]:
+        path = tmp_path / frame_name(times[part[0]], "gill", ".pgm.gz")
+        write_pgm(path, images[part], times[part])
+        rows += rows_of(path, times[part], labels[part])
+    return write_catalogue(tmp_path / "catalogue", rows), labels
+
+
+def shown(display):
+    """Return the picture of a keogram (n_rows, n_cells), and the time of each cell."""
+    (image,) = display.ax_.images
+    left, right, *_ = image.get_extent()
+    picture = image.get_array()
+    edges = np.linspace(left, right, picture.shape[1] + 1)
+    return picture, (edges[1:] + edges[:-1]) / 2
+
+
+def strip_colors(display, times):
+    """Return the colours of the strip at some times."""
+    (image,) = display.strip_ax_.images
+    left, right, *_ = image.get_extent()
+    rgba = image.get_array()[0]
+    cells = (date2num(times) - left) / (right - left) * len(rgba)
+    return [to_hex(rgba[int(cell)]) for cell in cells]
+
+
+def legend_of(display):
+    """Return {name: colour} of the legend."""
+    legend = display.ax_.get_legend()
+    names = [text.get_text() for text in legend.get_texts()]
+    patches = [to_hex(patch.get_facecolor()) for patch in legend.get_patches()]
+    return dict(zip(names, patches, strict=True))
+
+
+# Both
+
+
+def counts_of(rng):
+    """Return counts (6, 12, 24) of nights in the winter of the north."""
+    counts = rng.integers(10, 100, size=(6, 12, 24))
+    counts[:, 3:9] = counts[:, :, 12:20] = 0
+    return counts
+
+
+def test_new_figures_suit_a_journal(images, times, rng):
+    """A page wide, no text below 7 points, and they can be drawn without warnings."""
+    labels = np.arange(20) % 6
+    displays = [
+        KeogramDisplay.from_frames(
+            images, times, labels, target_names=NAMES, title="a"
+        ),
+        OccurrenceDisplay(counts_of(rng), NAMES).plot(),
+    ]
+    for display in displays:
+        assert display.figure_.get_size_inches()[0] == 7
+        display.figure_.canvas.draw()
+        sizes = [
+            text.get_fontsize()
+            for text in display.figure_.findobj(matplotlib.text.Text)
+            if text.get_text() and text.get_visible()
+        ]
+        assert min(sizes) >= 7
+
+
+def test_given_axes_are_drawn_on(images, times, rng):
+    """And no other figure is made; a single one makes room for several panels."""
+    figure, (left, right) = plt.subplots(1, 2)
+    keogram = KeogramDisplay.from_frames(images, times, np.zeros(20), ax=left)
+    display = OccurrenceDisplay(counts_of(rng), NAMES).plot(right)
+    assert keogram.ax_ is left and keogram.figure_ is figure
+    assert display.figure_ is figure and not right.axison
+    figure.canvas.draw()
+    place = right.get_position()
+    assert all(place.x0 <= ax.get_position().x0 <= place.x1 for ax in display.axes_)
+    assert plt.get_fignums() == [figure.number]
+
+
+def test_nothing_is_changed(images, times, rng):
+    """Neither the arrays nor the parameters of plots."""
+    labels, counts = np.arange(20) % 6, counts_of(rng)
+    for array in (images, times, labels, counts):
+        array.flags.writeable = False
+    settings = dict(matplotlib.rcParams)
+    KeogramDisplay.from_frames(images, times, labels, north="bottom")
+    OccurrenceDisplay(counts, NAMES).plot()
+    assert dict(matplotlib.rcParams) == settings
+
+
+# Keograms of frames
+
+
+def test_columns_are_those_through_the_zenith(images, times):
+    """The central one of each frame, within the field of view."""
+    display = KeogramDisplay.from_frames(images, times)
+    assert_array_equal(display.columns, images[:, ROWS, 8])
+    off = KeogramDisplay.from_frames(images, times, center=(6, 3), radius=0.5)
+    assert_array_equal(off.columns, images[:, 2:11, 3])
+    wide = KeogramDisplay.from_frames(images, times, radius=1.5)
+    assert_array_equal(wide.columns, images[:, :, 8])
+
+
+def test_keogram_of_any_form_of_images(tmp_path, images, times):
+    """Memory maps, colours and files give what the array gives."""
+    expected = KeogramDisplay.from_frames(images, times).columns
+    np.save(tmp_path / "frames.npy", images)
+    mapped = np.load(tmp_path / "frames.npy", mmap_mode="r")
+    green = np.stack([np.zeros_like(images), images, np.zeros_like(images)], axis=-1)
+    paths = [tmp_path / f"{number:02}.png" for number in range(20)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    for form in (mapped, green, paths):
+        assert_array_equal(KeogramDisplay.from_frames(form, times).columns, expected)
+
+
+def test_frames_are_read_in_blocks(monkeypatch, images, times):
+    """Of any number."""
+    expected = KeogramDisplay.from_frames(images, times).columns
+    monkeypatch.setattr(_keogram, "_BLOCK", 7)
+    assert_array_equal(KeogramDisplay.from_frames(images, times).columns, expected)
+
+
+def test_frames_are_put_in_order_of_time(images, times, rng):
+    """With their labels."""
+    order, labels = rng.permutation(20), np.arange(20) % 6
+    display = KeogramDisplay.from_frames(images[order], times[order], labels[order])
+    assert_array_equal(display.times, times)
+    assert_array_equal(display.columns, images[:, ROWS, 8])
+    assert_array_equal(display.labels, labels)
+
+
+def test_every_frame_is_shown_at_its_time_and_gaps_are_blank(images, times):
+    """A cell of the picture shows the frame of its minute, or nothing."""
+    display = KeogramDisplay.from_frames(images, times)
+    picture, centers = shown(display)
+    assert_allclose(np.diff(centers), 1 / 1440)
+    for column, center in zip(picture.T, centers, strict=True):
+        distance = abs(date2num(times) - center)
+        if distance.min() < 0.01 / 1440:
+            assert_array_equal(column, display.columns[distance.argmin()])
+        else:
+            assert column.mask.all() and distance.min() > 0.99 / 1440
+    assert (~picture.mask.any(axis=0)).sum() == 20 and picture.shape == (13, 50)
+    assert to_hex(display.ax_.get_facecolor()) == GAP_COLOR.lower()
+
+
+def test_uneven_steps_are_no_gaps(images, rng):
+    """A clock that is off by a third of a step leaves nothing blank."""
+    jitter = (rng.uniform(-0.3, 0.3, 20) * 60e9).astype("timedelta64[ns]")
+    display = KeogramDisplay.from_frames(
+        images, START + np.arange(20) * MINUTE + jitter
+    )
+    assert not np.ma.getmaskarray(shown(display)[0]).any()
+
+
+def test_long_nights_have_a_bounded_picture(images, times):
+    """However long a gap is."""
+    far = np.append(START + np.arange(19), START + np.timedelta64(90, "D"))
+    picture, _ = shown(KeogramDisplay.from_frames(images, far))
+    assert picture.shape[1] == 8192
+    assert picture.mask.all(axis=0).sum() == 8190
+
+
+def test_a_single_frame_is_a_keogram(images, times):
+    """A minute wide."""
+    display = KeogramDisplay.from_frames(images[:1], times[:1], [3])
+    picture, center = shown(display)
+    assert_array_equal(picture[:, 0], images[0, ROWS, 8])
+    assert_allclose(center, date2num(times[:1]))
+    assert_allclose(np.ptp(display.ax_.get_xlim()), 1 / 1440)
+
+
+def test_contrast_is_stretched_over_the_night(images, times):
+    """One per cent of all pixels is black, one white; what is asked for goes before."""
+    display = KeogramDisplay.from_frames(images, START + np.arange(20) * MINUTE)
+    (image,) = display.ax_.images
+    assert_allclose(image.get_clim(), np.percentile(images[:, ROWS, 8], (1, 99)))
+    other = KeogramDisplay.from_frames(
+        images, times, image_kw={"vmin": 5, "cmap": "hot"}
+    )
+    assert other.ax_.images[0].get_clim()[0] == 5
+    assert other.ax_.images[0].get_cmap().name == "hot"
+    norm = LogNorm(10, 100)
+    log = KeogramDisplay.from_frames(images, times, image_kw={"norm": norm})
+    assert log.ax_.images[0].norm is norm
+
+
+def test_frames_that_cannot_be_shown_are_blank(images):
+    """NaN is neither black nor white, and the others are as they were."""
+    columns = images[:, ROWS, 8].astype(float)
+    columns[4] = np.nan
+    display = KeogramDisplay(columns, START + np.arange(20) * MINUTE).plot()
+    picture, _ = shown(display)
+    assert_array_equal(np.flatnonzero(picture.mask.all(axis=0)), [4])
+    assert np.isfinite(display.ax_.images[0].get_clim()).all()
+
+
+def test_strip_has_the_colour_of_each_label(images, times):
+    """White without a label, that of a gap without a frame."""
+    labels = np.arange(20) % 6
+    texts = np.array(NAMES, dtype=object)[labels]
+    texts[5] = None
+    display = KeogramDisplay.from_frames(images, times, texts)
+    expected = [COLORS[k].lower() for k in labels]
+    expected[5] = "#ffffff"
+    assert strip_colors(display, times) == expected
+    assert strip_colors(display, times[9:10] + 15 * MINUTE) == [GAP_COLOR.lower()]
+    assert legend_of(display) == {
+        name: color.lower() for name, color in zip(NAMES, COLORS, strict=False)
+    }
+
+
+def test_a_class_has_its_colour_in_every_night(images, times):
+    """Names of all classes fix the colours; only classes that occur are listed."""
+    labels = np.full(20, np.nan)
+    labels[2:6], labels[9] = 4, 1
+    display = KeogramDisplay.from_frames(images, times, labels, target_names=NAMES)
+    expected = {"cloudy": COLORS[1].lower(), "moon": COLORS[4].lower()}
+    assert legend_of(display) == expected
+    found = strip_colors(display, times[[1, 2, 9]])
+    assert found == ["#ffffff", expected["moon"], expected["cloudy"]]
+    without = KeogramDisplay.from_frames(images, times, labels)
+    assert list(legend_of(without)) == ["1", "4"]
+
+
+def test_no_frame_has_a_label(images, times):
+    """The strip is white."""
+    display = KeogramDisplay.from_frames(images, times, [None] * 20)
+    assert set(strip_colors(display, times)) == {"#ffffff"} and not legend_of(display)
+
+
+def test_sixteen_classes_differ_in_colour(images, times):
+    """And more are an error."""
+    display = KeogramDisplay.from_frames(images, times, np.arange(20) % 16)
+    assert len(set(legend_of(display).values())) == 16
+    with pytest.raises(ValueError, match="16 classes, got more"):
+        KeogramDisplay.from_frames(images, times, np.arange(20) % 17)
+
+
+def test_without_labels_there_is_no_strip(images, times):
+    """Nor a legend."""
+    display = KeogramDisplay.from_frames(images, times)
+    assert display.strip_ax_ is None and display.ax_.get_legend() is None
+
+
+@pytest.mark.parametrize("north", ["top", "bottom", None])
+def test_north_is_up_where_it_is_known(images, times, north):
+    """Else the axis says what the frame's top is."""
+    display = KeogramDisplay.from_frames(images, times, north=north)
+    first = shown(display)[0][:, 0]
+    column = images[0, ROWS, 8]
+    assert_array_equal(first, column[::-1] if north == "bottom" else column)
+    assert display.ax_.get_ylim() == (13, 0)
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert labels == (["top", "bottom"] if north is None else ["north", "south"])
+
+
+@pytest.mark.parametrize("labels", [None, np.zeros(20, int)])
+def test_time_is_utc(images, times, labels):
+    """Whatever time zone matplotlib has been set to; the date is there as well."""
+    with matplotlib.rc_context({"timezone": "America/Winnipeg"}):
+        display = KeogramDisplay.from_frames(images, times + 10 * MINUTE, labels)
+        display.figure_.canvas.draw()
+        ax = display.ax_ if labels is None else display.strip_ax_
+        ticks = {label.get_text(): place for place, label in zip_ticks(ax)}
+    half_past = date2num(np.datetime64("2014-03-10T06:30"))
+    assert_allclose(ticks["06:30"], half_past, atol=1e-6)
+    assert ax.get_xlabel() == "UTC, 2014-03-10"
+
+
+def zip_ticks(ax):
+    """Return places and labels of the axis of time."""
+    return zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)
+
+
+def test_night_over_midnight_has_two_dates(images):
+    """Below the axis of time."""
+    times = np.datetime64("2014-03-10T23:50", "ns") + np.arange(20) * MINUTE
+    display = KeogramDisplay.from_frames(images, times)
+    assert display.ax_.get_xlabel() == "UTC, 2014-03-10 to 2014-03-11"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"times": START + np.arange(3)}, "one time per frame.*expected 20, got.*(3,)"),
+        ({"times": np.arange(20)}, "as datetime64: expected 20, got int64"),
+        ({"times": np.full(20, "NaT", "M8[s]")}, "none for 20, the first.*number 0"),
+        ({"labels": [1, 2]}, "one label per frame: expected 20 in labels"),
+        ({"labels": [7] * 20, "target_names": NAMES}, "integers from 0 to 5, got 7"),
+        (
+            {"labels": [0.5] * 20, "target_names": NAMES},
+            "integers from 0 to 5, got 0.5",
+        ),
+        ({"center": (8, 16)}, r"pixel of frames of 16 x 16, got \(8, 16\)"),
+        ({"center": (30, 8)}, r"pixel of frames of 16 x 16, got \(30, 8\)"),
+        ({"radius": 0}, "radius == 0"),
+        ({"north": "up"}, "'top', 'bottom' or None, got 'up'"),
+        ({"images": np.zeros((0, 4, 4))}, "0 sample"),
+    ],
+)
+def test_keogram_errors(images, times, change, message):
+    """They say what is wrong, and leave no figure."""
+    with pytest.raises(ValueError, match=message):
+        KeogramDisplay.from_frames(**({"images": images, "times": times} | change))
+    assert plt.get_fignums() == []
+
+
+def test_keogram_of_columns_out_of_order(images, times):
+    """Is an error, and so are none at all."""
+    columns = images[:, ROWS, 8]
+    with pytest.raises(ValueError, match="in ascending order"):
+        KeogramDisplay(columns, times[::-1]).plot()
+    with pytest.raises(ValueError, match="at least one of each, got"):
+        KeogramDisplay([], times[:0]).plot()
+
+
+# Keograms of a catalogue
+
+
+def test_night_of_a_catalogue_is_that_of_its_frames(night, images, times):
+    """With labels in the colours of the pipeline's classes."""
+    catalogue, labels = night
+    display = KeogramDisplay.from_catalogue(catalogue, "gill", "2014-03-10")
+    numbers = [np.nan if name is None else NAMES.index(name) for name in labels]
+    expected = KeogramDisplay.from_frames(
+        images, times, numbers, target_names=NAMES, north="top"
+    )
+    assert_array_equal(display.columns, expected.columns)
+    assert_array_equal(display.times, times)
+    assert_array_equal(display.labels, numbers)
+    assert strip_colors(display, times) == strip_colors(expected, times)
+    assert display.ax_.get_title(loc="left") == "gill, 2014-03-10"
+    assert display.north == "top"
+
+
+def test_night_may_begin_on_the_day_before(tmp_path, images):
+    """Hours are counted from 0 UTC of the date."""
+    times = np.datetime64("2014-03-09T18:00", "ns") + 60 * np.arange(20) * MINUTE
+    path = write_pgm(tmp_path / frame_name(times[0], "gill", ".pgm"), images, times)
+    catalogue = write_catalogue(tmp_path / "c", rows_of(path, times, NAMES[:1] * 20))
+    shown_hours = {}
+    for hours in ((0, 24), (-6, 10), (-1, 2.5), (-24, 0)):
+        display = KeogramDisplay.from_catalogue(
+            catalogue, "gill", "2014-03-10", hours=hours
+        )
+        since = (display.times - np.datetime64("2014-03-10")) / (60 * MINUTE)
+        shown_hours[hours] = since.tolist()
+    assert shown_hours[0, 24] == list(range(14))
+    assert shown_hours[-6, 10] == list(range(-6, 10))
+    assert shown_hours[-1, 2.5] == [-1, 0, 1, 2]
+    assert shown_hours[-24, 0] == list(range(-6, 0))
+
+
+def test_files_are_read_once_and_frames_thinned_evenly(monkeypatch, night, times):
+    """So that a long night fits on the page and in memory."""
+    read = []
+    original = readers.read_frames
+    monkeypatch.setattr(
+        readers, "read_frames", lambda path: read.append(path) or original(path)
+    )
+    monkeypatch.setattr(_keogram, "_MAX_COLUMNS", 7)
+    display = KeogramDisplay.from_catalogue(night[0], "gill", "2014-03-10")
+    rows = np.flatnonzero(np.isin(times, display.times))
+    assert len(rows) == 7 and rows[0] == 0 and rows[-1] == 19
+    assert set(np.diff(rows)) <= {3, 4}
+    assert len(read) == len(set(read)) == 4
+
+
+def test_both_forms_of_themis_files_have_north_up(tmp_path, images):
+    """In one night; frames of others stay as they are stored."""
+    minutes = START + np.arange(20) * MINUTE
+    pgm = tmp_path / frame_name(minutes[0], "gill", ".pgm")
+    cdf = tmp_path / "thg_l1_asf_gill_2014031006_v01.cdf"
+    other = tmp_path / "20140310_0615_gill_other.pgm"
+    write_pgm(pgm, images[:10], minutes[:10])
+    write_cdf(cdf, images[10:15], minutes[10:15])
+    write_pgm(other, images[15:], minutes[15:])
+    files = {pgm: minutes[:10], cdf: minutes[10:15], other: minutes[15:]}
+    rows = [rows_of(file, t, NAMES[:1] * len(t)) for file, t in files.items()]
+    both = write_catalogue(tmp_path / "both", rows[0] + rows[1])
+    display = KeogramDisplay.from_catalogue(both, "gill", "2014-03-10")
+    assert display.north == "top"
+    assert_array_equal(display.columns[:10], images[:10, ROWS, 8])
+    assert_array_equal(display.columns[10:], images[10:15, ROWS, 8][:, ::-1])
+    mixed = write_catalogue(tmp_path / "mixed", [row for part in rows for row in part])
+    display = KeogramDisplay.from_catalogue(mixed, "gill", "2014-03-10")
+    assert display.north is None
+    assert_array_equal(display.columns, images[:, ROWS, 8])
+    display = KeogramDisplay.from_catalogue(mixed, "gill", "2014-03-10", north="bottom")
+    assert display.north == "top"
+    assert_array_equal(display.columns, images[:, ROWS, 8][:, ::-1])
+
+
+def test_names_of_files_that_tell_where_north_is():
+    """Those of THEMIS until 2023."""
+    names = {
+        "20140310_0600_gill_themis19_full.pgm.gz": "top",
+        "20140310_0600_gill_themis19_full.pgm": "top",
+        "20140310_0600_gill_themis19_wide.pgm.gz": None,
+        "thg_l1_asf_gako_2011010617_v01.cdf": "bottom",
+        "thg_l1_asf_gako_2024010617_v02.cdf": None,
+        "20140310_0600_gill.npy": None,
+    }
+    assert {name: north_of(f"/archive/{name}") for name in names} == names
+
+
+def place_in_frame(azimuth, elevation, up):
+    """Return (row, column) of a direction, degrees, in an ideal frame of THEMIS.
+
+    The lens maps the angle from the zenith linearly, 65 degrees to 90 pixels; `up` is
+    the azimuth of the top; seen from below, azimuths turn to the left from north.
+    """
+    distance = 90 / 65 * (90 - elevation)
+    angle = np.deg2rad(azimuth - up)
+    return np.array([128 - distance * np.cos(angle), 128 - distance * np.sin(angle)])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "azimuth", "elevation", "declination"),
+    [
+        # positions by astropy 8.0, magnetic declination by IGRF-14
+        ("20140310_0600_gill_*.pgm.gz", 259.3, 28.3, -0.5),  # Moon
+        ("thg_l1_asf_gako_*.cdf", 158.8, 9.2, 20.6),  # Venus
+    ],
+)
+def test_north_is_where_moon_and_venus_say(
+    real_data, pattern, azimuth, elevation, declination
+):
+    """The brightest spot is at the place that where north is predicts, and no other."""
+    (path,) = (real_data / "themis").glob(pattern)
+    frame = np.median(read_frames(path).images, axis=0)
+    row, column = np.indices(frame.shape)
+    inside = np.hypot(row - 128, column - 128) < 122
+    brightest = np.unravel_index(np.where(inside, frame, 0).argmax(), frame.shape)
+    known = {"top": declination, "bottom": 180 + declination}[north_of(path)]
+    away = {}
+    for up in (declination, 90 + declination, 180 + declination, 270 + declination):
+        place = place_in_frame(azimuth, elevation, up)
+        away[up] = np.hypot(*(place - brightest))
+    assert away[known] < 9 and min(away, key=away.get) == known
+    assert sorted(away.values())[1] > 100
+
+
+def test_keogram_of_real_files(tmp_path, real_data):
+    """Two minutes of Gillam, two minutes apart: forty columns and a gap."""
+    rows, columns = [], []
+    for path in sorted((real_data / "themis").glob("*.pgm.gz")):
+        frames = read_frames(path)
+        rows += rows_of(path, frames.times, ["cloudy"] * len(frames))
+        columns.append(frames.images[:, 20:237, 128])
+    catalogue = write_catalogue(tmp_path / "catalogue", rows)
+    display = KeogramDisplay.from_catalogue(catalogue, "gill", "2014-03-10")
+    assert_array_equal(display.columns, np.concatenate(columns))
+    picture, _ = shown(display)
+    assert picture.shape == (217, 60) and picture.mask.all(axis=0).sum() == 20
+
+
+def test_catalogue_of_embeddings_has_a_keogram_without_strip(tmp_path, night):
+    """And one whose classes are numbers has them as names."""
+    rows = ds.dataset(night[0], partitioning="hive").to_table().to_pylist()
+    for row in rows:
+        row |= {"time": row["time"].value, "date": str(row["date"])[:10]}
+        row["label"] = None if row["label"] is None else 10 * NAMES.index(row["label"])
+    numbers = write_catalogue(tmp_path / "numbers", rows, classes=[0, 10, 20, 30, 40])
+    display = KeogramDisplay.from_catalogue(numbers, "gill", "2014-03-10")
+    assert list(legend_of(display)) == ["10", "20", "30", "40"]
+    unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
+    none = write_catalogue(tmp_path / "none", unlabelled, classes=None)
+    display = KeogramDisplay.from_catalogue(none, "gill", "2014-03-10")
+    assert display.strip_ax_ is None and len(display.columns) == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"site": "fsmi"}, r"no frame of site 'fsmi'.*It has sites \['gill'\]"),
+        ({"date": "2014-03-11"}, "2014-03-11 00:00.*1 dates of it, 2014-03-10 to 2014"),
+        ({"hours": (7, 8)}, "from 2014-03-10 07:00 to 2014-03-10 08:00 UTC"),
+        ({"date": "10 March"}, "must be 'YYYY-MM-DD'.*got '10 March'"),
+        ({"hours": (8, 7)}, r"first of hours below the last.*\(8, 7\)"),
+        ({"hours": 8}, "hours .first, last., got.* 8"),
+        ({"north": "up"}, "got 'up'"),
+    ],
+)
+def test_night_errors(night, change, message):
+    """They say what is wrong and what there is, and leave no figure."""
+    asked = {"site": "gill", "date": "2014-03-10"} | change
+    with pytest.raises(ValueError, match=message):
+        KeogramDisplay.from_catalogue(night[0], **asked)
+    assert plt.get_fignums() == []
+
+
+def test_files_that_are_no_longer_as_they_were(night, images, times):
+    """Gone, shorter, of another size, damaged: the error names the file."""
+    catalogue, _ = night
+    (path, *_) = sorted(catalogue.parent.glob("*.pgm.gz"))
+    contents = path.read_bytes()
+    for change, kind, message in (
+        (lambda: path.unlink(), FileNotFoundError, "the catalogue names"),
+        (
+            lambda: write_pgm(path, images[:3], times[:3]),
+            ValueError,
+            "frame 4, .* has 3",
+        ),
+        (lambda: write_pgm(path, images[:5, :8], times[:5]), ValueError, "one size"),
+        (lambda: path.write_bytes(contents[:9]), ValueError, "could not read"),
+    ):
+        change()
+        with pytest.raises(kind, match=message) as error:
+            KeogramDisplay.from_catalogue(catalogue, "gill", "2014-03-10")
+        assert "gill_themis19_full.pgm.gz" in str(error.value)
+        path.write_bytes(contents)
+    assert plt.get_fignums() == []
+
+
+# Where stations are, and when magnetic midnight is there
+
+
+def test_positions_are_those_in_the_headers(real_data):
+    """Of the one station of which raw files are at hand."""
+    (path, *_) = (real_data / "themis").glob("*_gill_*.pgm.gz")
+    metadata = read_frames(path).metadata
+    position = [
+        float(metadata[f"Geodetic {name}"]) for name in ("latitude", "Longitude")
+    ]
+    assert_allclose(SITES["gill"], position, atol=1e-3)
+
+
+def dipole_meridian(latitude, longitude):
+    """Return the angle of a place around the dipole's axis, degrees, by vectors."""
+
+    def unit(latitude, longitude):
+        latitude, longitude = np.deg2rad([latitude, longitude])
+        return np.array(
+            [
+                np.cos(latitude) * np.cos(longitude),
+                np.cos(latitude) * np.sin(longitude),
+                np.sin(latitude),
+            ]
+        )
+
+    axis = unit(*DIPOLE_POLE)
+    first = np.cross(axis, [0, 0, 1])
+    second, place = np.cross(axis, first), unit(latitude, longitude)
+    return np.rad2deg(np.arctan2(place @ second, place @ first))
+
+
+@pytest.mark.parametrize("site", sorted(SITES))
+def test_sun_is_behind_the_dipole_at_magnetic_midnight(site):
+    """At equinox, half a turn around its axis from the station."""
+    midnight = magnetic_midnight(*SITES[site])
+    sun = dipole_meridian(0, 180 - 15 * midnight)
+    away = (dipole_meridian(*SITES[site]) - sun) % 360
+    assert abs(away - 180) < 0.5  # degrees, 2 minutes; the dipole is tilted
+
+
+@pytest.mark.parametrize("site", sorted(SITES))
+def test_magnetic_midnight_is_near_that_of_aacgm(site):
+    """Within 0.85 hours at stations of THEMIS."""
+    assert abs(magnetic_midnight(*SITES[site]) - AACGM_MIDNIGHT[site]) < 0.85
+
+
+def test_magnetic_midnight_is_solar_on_the_meridian_of_the_pole():
+    """South of the dipole's pole both have the Sun in the north at the same time."""
+    longitude = DIPOLE_POLE[1]
+    for latitude in (-70, 0, 60):
+        assert_allclose(magnetic_midnight(latitude, longitude), -longitude / 15)
+    assert_allclose(magnetic_midnight(60, longitude + 360), -longitude / 15)
+
+
+def test_pole_is_that_of_the_field_model():
+    """Of the first three coefficients of IGRF-14 for 2015, nT."""
+    moment = -np.array([-1501.77, 4795.99, -29441.46])
+    latitude = np.rad2deg(np.arcsin(moment[2] / np.linalg.norm(moment)))
+    longitude = np.rad2deg(np.arctan2(moment[1], moment[0]))
+    assert_allclose(DIPOLE_POLE, (latitude, longitude), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("site", "sites", "message"),
+    [
+        ("lyrn", None, r"site 'lyrn' is not known.*sites=\{'lyrn': \(latitude"),
+        ("unknown", {"lyrn": (78, 16)}, "site 'unknown' is not known"),
+        ("lyrn", {"lyrn": (96, 16)}, r"-90 to 90.*got \(96, 16\) for 'lyrn'"),
+        ("lyrn", {"lyrn": (78, 400)}, r"-180 to 360; got \(78, 400\)"),
+    ],
+)
+def test_position_errors(site, sites, message):
+    """They say how to pass it."""
+    with pytest.raises(ValueError, match=message):
+        site_position(site, sites)
+
+
+def test_a_given_position_goes_before_the_known_one():
+    """Stations move."""
+    assert site_position("atha", {"atha": (54.60, -113.64)}) == (54.60, -113.64)
+
+
+# Occurrence
+
+
+@pytest.fixture
+def rows(rng):
+    """Rows of three stations over two years; some without a time or a label."""
+    start = np.datetime64("2012-07-01", "ns").astype(np.int64)
+    seconds = 18 * 86400 * rng.integers(0, 40, 3000) + rng.integers(0, 86400, 3000)
+    labels = np.array([*NAMES, None], dtype=object)[rng.integers(0, 7, 3000)]
+    rows = []
+    for second, label, site in zip(
+        seconds, labels, rng.choice(["gill", "kian", "nrsq"], 3000), strict=True
+    ):
+        time = int(start + 10**9 * second) if second % 50 else None
+        date = "unknown" if time is None else str(np.datetime64(time, "ns"))[:10]
+        rows.append({"time": time, "label": label, "site": str(site), "date": date})
+    return rows
+
+
+def slowly(rows, by):
+    """Count rows one by one: {values of by and label: number}."""
+    counted = Counter()
+    for row in rows:
+        key = {"site": row["site"], "date": row["date"], "month": None}
+        key |= {"hour": None, "magnetic_hour": None}
+        if row["time"] is not None:
+            minute = row["time"] // (60 * 10**9) % 1440
+            midnight = round(60 * magnetic_midnight(*SITES[row["site"]]))
+            key["month"] = int(row["date"][5:7])
+            key["hour"] = minute // 60
+            key["magnetic_hour"] = (minute - midnight) // 60 % 24
+        counted[(*(key[name] for name in by), row["label"])] += 1
+    return counted
+
+
+@pytest.mark.parametrize(
+    "by",
+    [
+        ("site", "hour"),
+        ("month", "magnetic_hour"),
+        ("date",),
+        (),
+        ("site", "month", "hour", "magnetic_hour", "date"),
+    ],
+)
+def test_occurrence_is_what_counting_row_by_row_gives(tmp_path, rows, by):
+    """In ascending order, with nulls for what is not known."""
+    table = occurrence(write_catalogue(tmp_path / "c", rows), by=by)
+    assert table.column_names == [*by, "label", "n_frames"]
+    keys = list(
+        zip(*(table[name].to_pylist() for name in table.column_names[:-1]), strict=True)
+    )
+    found = dict(zip(keys, table["n_frames"].to_pylist(), strict=True))
+    assert found == slowly(rows, by) and len(keys) == len(found)
+    order = [tuple((value is None, value or 0) for value in key[:-1]) for key in keys]
+    assert order == sorted(order)
+
+
+def test_magnetic_hour_is_the_angle_to_the_sun(tmp_path):
+    """Around the axis of the dipole, at equinox: by vectors, for every half hour."""
+    times = np.datetime64("2014-03-20T00:10", "ns") + 30 * np.arange(48) * MINUTE
+    rows = rows_of("/none.pgm", times, NAMES[:1] * 48, site="fsmi")
+    table = occurrence(
+        write_catalogue(tmp_path / "c", rows), by=["hour", "magnetic_hour"]
+    )
+    for row in table.to_pylist():
+        for minute in (10, 40):
+            sun = dipole_meridian(0, 180 - 15 * (row["hour"] + minute / 60))
+            angle = (dipole_meridian(*SITES["fsmi"]) - sun + 180) % 360 / 15
+            if abs((angle - row["magnetic_hour"]) % 24 - 0.5) <= 0.55:
+                break
+        else:
+            pytest.fail(f"{row} is not where the Sun is")
+    assert sum(table["n_frames"].to_pylist()) == 48
+
+
+def test_occurrence_of_an_empty_catalogue_is_an_empty_table(tmp_path):
+    """With its columns."""
+    table = occurrence(write_catalogue(tmp_path / "c", []))
+    assert table.column_names == ["site", "hour", "label", "n_frames"]
+    assert table.num_rows == 0
+
+
+def test_positions_are_only_needed_for_magnetic_hours(tmp_path):
+    """Then they may be given."""
+    rows = rows_of("/none.pgm", START + np.arange(3) * MINUTE, NAMES[:3], site="lyrn")
+    catalogue = write_catalogue(tmp_path / "c", rows)
+    assert occurrence(catalogue)["hour"].to_pylist() == [6, 6, 6]
+    with pytest.raises(ValueError, match="'lyrn' is not known"):
+        occurrence(catalogue, by=["magnetic_hour"])
+    sites = {"lyrn": (78.15, 16.04)}
+    table = occurrence(catalogue, by=["magnetic_hour"], sites=sites)
+    expected = int((6 - magnetic_midnight(*sites["lyrn"])) % 24)
+    assert table["magnetic_hour"].to_pylist() == [expected] * 3
+
+
+def test_occurrence_errors(tmp_path):
+    """Unknown keys, no labels, no catalogue."""
+    catalogue = write_catalogue(tmp_path / "c", [], classes=None)
+    for by in ("hour", ["year"], ["site", "label"]):
+        with pytest.raises(ValueError, match="sequence of some of .*'magnetic_hour'"):
+            occurrence(catalogue, by=by)
+    with pytest.raises(ValueError, match="has no labels.*no classifier"):
+        occurrence(catalogue)
+    with pytest.raises(FileNotFoundError, match="is no catalogue"):
+        occurrence(tmp_path / "other")
+
+
+@pytest.mark.parametrize("hour", ["hour", "magnetic_hour"])
+def test_display_has_the_shares_of_the_catalogue(tmp_path, rows, hour):
+    """Of frames with a label and a time; a panel each, and one for their number."""
+    catalogue = write_catalogue(tmp_path / "c", rows)
+    display = OccurrenceDisplay.from_catalogue(catalogue, hour=hour, min_frames=2)
+    expected = np.zeros((6, 12, 24), int)
+    for (month, when, label), number in slowly(rows, ("month", hour)).items():
+        if None not in (month, label):
+            expected[NAMES.index(label), month - 1, when] = number
+    assert_array_equal(display.counts, expected)
+    totals = expected.sum(axis=0)
+    assert_array_equal(np.isnan(display.fractions), [totals < 2] * 6)
+    assert_allclose(display.fractions.sum(axis=0)[totals >= 2], 1)
+    titles = [ax.get_title() for ax in display.axes_]
+    shares = 100 * expected.sum(axis=(1, 2)) / expected.sum()
+    assert titles == [
+        *(f"{name}, {share:.0f} %" for name, share in zip(NAMES, shares, strict=True)),
+        f"{expected.sum():,} frames",
+    ]
+
+
+def test_panels_show_months_down_and_hours_across(rng):
+    """A northern winter in one piece, midnight in the middle, only what there is."""
+    counts = counts_of(rng)
+    display = OccurrenceDisplay(counts, NAMES).plot()
+    months, hours = [9, 10, 11, 0, 1, 2], [20, 21, 22, 23, *range(12)]
+    part = np.ix_(months, hours)
+    for ax, fraction in zip(display.axes_, display.fractions, strict=False):
+        assert_allclose(ax.images[0].get_array(), 100 * fraction[part])
+    assert_array_equal(
+        display.axes_[-1].images[0].get_array(), counts.sum(axis=0)[part]
+    )
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert labels == ["Oct", "Nov", "Dec", "Jan", "Feb", "Mar"]
+    assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["0", "6"]
+    assert_allclose(display.ax_.get_xticks(), [3.5, 9.5])  # left edges of those hours
+    utc = OccurrenceDisplay(counts, NAMES, hour="hour").plot()
+    assert [label.get_text() for label in utc.ax_.get_xticklabels()] == list(
+        map(str, range(0, 24, 6))
+    )
+    assert {ax.get_xlabel() for ax in utc.axes_} == {"", "UTC, hours"}
+
+
+def test_classes_share_one_scale_of_colours(rng):
+    """From zero to the largest share; what is asked for goes before."""
+    display = OccurrenceDisplay(counts_of(rng), NAMES).plot()
+    top = 100 * np.nanmax(display.fractions)
+    assert {ax.images[0].get_clim() for ax in display.axes_[:-1]} == {(0, top)}
+    other = OccurrenceDisplay(display.counts, NAMES).plot(image_kw={"vmax": 50})
+    assert other.ax_.images[0].get_clim() == (0, 50)
+
+
+def test_hours_with_few_frames_are_blank():
+    """By default with a hundredth of those in the fullest; or as asked for."""
+    counts = np.zeros((1, 12, 24), int)
+    counts[0, 0, :4] = 1000, 10, 9, 0
+    for min_frames, full in ((None, 2), (9, 3), (1000, 1), (1, 3)):
+        display = OccurrenceDisplay(counts, ["arc"], min_frames=min_frames).plot()
+        assert np.isfinite(display.fractions).sum() == full
+        picture = display.ax_.images[0].get_array()
+        assert np.ma.count(picture) == full == picture.shape[1]
+
+
+def test_panels_on_given_axes(rng):
+    """One for each, or the error says how many there are."""
+    _, axes = plt.subplots(2, 4)
+    display = OccurrenceDisplay(counts_of(rng)[:3], NAMES[:3])
+    assert_array_equal(display.plot(axes[0]).axes_, axes[0])
+    for wrong in (axes, plt.figure().add_axes((0, 0, 1, 1))):
+        with pytest.raises(ValueError, match="4 panels to draw, got [81] axes"):
+            display.plot(wrong)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"counts": np.ones((6, 12, 12), int)},
+            r"shape \(6, 12, 24\), got \(6, 12, 12",
+        ),
+        ({"hour": "solar"}, r"hour must be one of \['hour', 'magnetic_hour'\]"),
+        ({"min_frames": 0}, "min_frames == 0"),
+        ({"min_frames": 601}, "min_frames=601 labelled frames, and the fullest has 6"),
+        ({"counts": np.zeros((6, 12, 24), int)}, "the fullest has 0"),
+    ],
+)
+def test_occurrence_display_errors(change, message):
+    """They say what is wrong, and leave no figure."""
+    options = {"counts": np.ones((6, 12, 24), int), "classes": NAMES} | change
+    with pytest.raises(ValueError, match=message):
+        OccurrenceDisplay(**options).plot()
+    assert plt.get_fignums() == []
+
+
+def test_occurrence_display_of_a_catalogue_with_unknown_hours(tmp_path):
+    """Is an error before anything is counted."""
+    with pytest.raises(ValueError, match="hour must be one of"):
+        OccurrenceDisplay.from_catalogue(tmp_path, hour="solar")
