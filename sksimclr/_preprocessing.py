@@ -21,12 +21,18 @@ from sksimclr._estimators.validation import (
     check_pair,
     validates_parameters,
 )
+from sksimclr._images.sky import (
+    box_of,
+    field_of_view,
+    percentile_limits,
+    stretch,
+    to_grey,
+)
 
 _BLOCK_PIXELS = 1 << 19  # of frames worked on together: they stay in the cache
 _FEW_PIXELS = 1 << 24  # in memory: threads would wait for each other, mostly
 _WORKING_MEMORY = 56 << 20  # bytes that all threads together may use on the side
 _BYTES_PER_PIXEL = 24  # that a thread uses, at most, while it works on a block
-_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _MOST_NAMED = 10  # frames without contrast that a warning lists
 
 
@@ -106,6 +112,8 @@ class AuroraPreprocessor(
     >>> images.dtype, images.shape, float(images.min()), float(images.max())
     (dtype('float32'), (3, 32, 32), 0.0, 1.0)
     """
+
+    __module__ = "sksimclr"  # the name that users, pickles and skops files know
 
     _parameter_constraints = {
         "radius": [Interval(Real, 0, None, closed="neither")],
@@ -198,7 +206,7 @@ class AuroraPreprocessor(
         height, width = images.image_shape[:2]
         field = field_of_view(images.image_shape, self.radius, self.center)
         sides = (self.size, self.size) if self.size else (height, width)
-        box = _box(field)
+        box = box_of(field)
         out = np.zeros((len(images), *sides), self.dtype)
 
         def process(rows):
@@ -235,123 +243,6 @@ class AuroraPreprocessor(
         return tags
 
 
-def field_of_view(image_shape, radius, center):
-    """Return a boolean mask (H, W), True inside the field of view.
-
-    Pixels at a distance of at most `radius` times half the shorter side from `center`;
-    all of them in images that are one pixel high or wide.
-    """
-    height, width = image_shape[:2]
-    if min(height, width) == 1:
-        return np.ones((height, width), dtype=bool)
-    row, column = (height / 2, width / 2) if center is None else _as_point(center)
-    rows, columns = np.ogrid[:height, :width]
-    limit = radius * min(height, width) / 2
-    field = (rows - row) ** 2 + (columns - column) ** 2 <= limit**2
-    if not field.any():
-        raise ValueError(
-            f"No pixel of images of {height} x {width} pixels lies within {limit:g} "
-            f"pixels of center={(row, column)}. Check radius and center."
-        )
-    return field
-
-
-def _as_point(center):
-    """Return the parameter `center` as two floats."""
-    try:
-        row, column = (float(number) for number in center)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"center must be None or (row, column) in pixels, got {center!r}."
-        ) from error
-    return row, column
-
-
-def to_grey(frames):
-    """Return frames (n, H, W) of frames with or without channels.
-
-    Of grey and alpha, the grey; of colours, the only channel with signal, or else the
-    luminance.
-    """
-    if frames.ndim == 3:
-        return frames
-    if frames.shape[3] <= 2:
-        return frames[..., 0]
-    colours = frames[..., :3]
-    has_signal = colours.any(axis=(1, 2))
-    grey = np.take_along_axis(
-        colours, has_signal.argmax(axis=1)[:, None, None, None], axis=3
-    )[..., 0]
-    mixed = has_signal.sum(axis=1) > 1
-    if mixed.any():
-        grey = grey.astype(np.result_type(grey.dtype, np.float32))
-        grey[mixed] = sum(
-            grey.dtype.type(weight) * colours[mixed, ..., k]
-            for k, weight in enumerate(_LUMINANCE)
-        )
-    return grey
-
-
-def percentile_limits(frames, field, percentiles):
-    """Return two percentiles of every frame over the pixels of `field`.
-
-    Equal to ``numpy.percentile(..., method="linear")``. Numpy's partitions are fast for
-    32 and 64 bits and at one place.
-
-    Parameters
-    ----------
-    frames : ndarray of shape (n, H, W)
-    field : ndarray of shape (H, W), bool
-    percentiles : (float, float)
-        In [0, 100].
-
-    Returns
-    -------
-    ndarray of shape (n, 2), float64
-    """
-    pixels = np.compress(field.ravel(), frames.reshape(len(frames), -1), axis=1)
-    dtype = np.int32 if np.can_cast(pixels.dtype, np.int32) else np.float64
-    pixels = pixels.astype(dtype, copy=False)
-    places = np.asarray(percentiles) / 100 * (pixels.shape[1] - 1)
-    return np.stack([_at_place(pixels, place) for place in places], axis=1)
-
-
-def _at_place(pixels, place):
-    """Order the pixels of each row in part; return the value at a place, in between."""
-    below = int(place)
-    pixels.partition(below, axis=1)
-    low = pixels[:, below].astype(np.float64)
-    high = pixels[:, min(below + 1, pixels.shape[1] - 1) :].min(axis=1)
-    weight, step = place - below, high - low
-    return low + step * weight if weight < 0.5 else high - step * (1 - weight)
-
-
-def stretch(frames, limits, field):
-    """Return (I - low) / (high - low) cut to [0, 1] in the field, 0 outside it.
-
-    Parameters
-    ----------
-    frames : ndarray of shape (n, H, W)
-    limits : ndarray of shape (n, 2)
-        Low and high; frames where they are equal become 0.
-    field : ndarray of shape (H, W), bool
-
-    Returns
-    -------
-    ndarray of shape (n, H, W), float32
-        Computed in float64 unless float32 holds every value of the input's type.
-    """
-    dtype = np.result_type(frames.dtype, np.float32)
-    low, high = limits.T[:, :, None, None]
-    contrast = high - low
-    gain = np.divide(1, contrast, out=np.zeros_like(contrast), where=contrast > 0)
-    out = np.subtract(frames, low.astype(dtype), dtype=dtype)
-    out *= gain.astype(dtype)
-    np.clip(out, 0, 1, out=out)
-    out *= field.astype(dtype)
-    return out.astype(np.float32, copy=False)
-
-
 def _n_threads(images):
     """Return how many threads may work on images."""
     n_pixels = math.prod(images.image_shape[:2])
@@ -359,12 +250,6 @@ def _n_threads(images):
         return 1
     block_bytes = max(n_pixels, _BLOCK_PIXELS) * _BYTES_PER_PIXEL
     return max(1, min(cpu_count(), _WORKING_MEMORY // block_bytes))
-
-
-def _box(field):
-    """Return the rows and the columns of which all that is in the field is part."""
-    lines = [np.flatnonzero(field.any(axis=axis)) for axis in (1, 0)]
-    return tuple(slice(line[0], line[-1] + 1) for line in lines)
 
 
 def _as_dtype(images, dtype):
@@ -389,3 +274,6 @@ def _warn_of_flat_frames(images, flat):
         f"{len(numbers)} frame(s) without contrast became zeros: {named}{more}.",
         stacklevel=3,
     )
+
+
+__test__ = {"AuroraPreprocessor": AuroraPreprocessor}  # doctest: see `__module__`

@@ -1,42 +1,14 @@
 """SimCLR as a scikit-learn transformer."""
 
-import os
-from numbers import Integral, Real
+from numbers import Real
 
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
-
-from sksimclr._estimators.callbacks import (
-    CallbackSupportMixin,
-    begin_fit,
-    end_fit,
-    with_callbacks,
-)
-from sksimclr._estimators.mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
-from sksimclr._estimators.network import TRAINING_CONSTRAINTS, loop_plan, run_network
-from sksimclr._estimators.stored import SkopsMixin
-from sksimclr._estimators.validation import (
-    Interval,
-    StrOptions,
-    check_images,
-    restored_if_it_fails,
-    validates_parameters,
-    with_channels,
-)
-from sksimclr._estimators.views import begin, checkpoint_folder, pretrain, pretrain_once
-from sksimclr._networks.encoders import RESNETS
-from sksimclr._networks.weights import save_weights
+from sksimclr._engine.losses import NTXent
+from sksimclr._estimators.validation import Interval
+from sksimclr._estimators.views import ViewTransformer
 from sksimclr.augmentations import ResizedCrop, VerticalFlip
 
 
-class SimCLRTransformer(
-    DocumentationLinkMixin,
-    ImageFeaturesOutMixin,
-    TransformerMixin,
-    CallbackSupportMixin,
-    SkopsMixin,
-    BaseEstimator,
-):
+class SimCLRTransformer(ViewTransformer):
     """Embed images with an encoder trained on them without labels, by SimCLR.
 
     `fit` makes two random views of every image and trains the encoder until the views
@@ -174,19 +146,11 @@ class SimCLRTransformer(
     (32, 512)
     """
 
+    __module__ = "sksimclr"  # the name that users, pickles and skops files know
+
     _parameter_constraints = {
-        **TRAINING_CONSTRAINTS,
-        "encoder": [StrOptions(set(RESNETS)), callable],
+        **ViewTransformer._parameter_constraints,
         "temperature": [Interval(Real, 0, None, closed="neither")],
-        "projection_dim": [Interval(Integral, 1, None, closed="left")],
-        "image_size": [Interval(Integral, 1, None, closed="left")],
-        "stem": [StrOptions({"auto", "imagenet", "cifar"})],
-        "weights": [str, os.PathLike, None],
-        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
-        "compile": ["boolean"],
-        "warm_start": ["boolean"],
-        "checkpoint_dir": [str, os.PathLike, None],
-        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
     }
 
     def __init__(
@@ -240,155 +204,9 @@ class SimCLRTransformer(
         self.random_state = random_state
         self.verbose = verbose
 
-    @with_callbacks
-    @validates_parameters(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Train the encoder on the images, without labels.
+    def _objective(self):
+        """Return NT-Xent."""
+        return NTXent(float(self.temperature))
 
-        Parameters
-        ----------
-        X : images in any form described in the notes of the class
-            At least two.
-        y : ignored
 
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            A parameter or X is not as described; `checkpoint_dir` holds another run; or
-            training diverged.
-        FileNotFoundError
-            One of the paths in X, or the file of `weights`, does not exist.
-        OSError
-            The download of `weights` failed; or `checkpoint_dir` cannot be written to.
-        KeyboardInterrupt
-            Ctrl-C. With `checkpoint_dir`, the same `fit` goes on from there.
-        """
-        tasks = begin_fit(self, X, y, n_epochs=int(self.max_epochs))
-        with restored_if_it_fails(self):
-            goes_on = self.warm_start and hasattr(self, "encoder_")
-            vars(self).pop("_state", None)  # of partial_fit
-            images = check_images(self, X, reset=not goes_on, min_images=2)
-            networks, seeds = begin(self, images, goes_on=goes_on)
-            pretrain(
-                self,
-                images,
-                networks,
-                loop_plan(self),
-                seeds,
-                own_callbacks=tasks,
-                checkpoints=checkpoint_folder(self, images, networks, goes_on=goes_on),
-            )
-        end_fit(self, X, y, tasks)
-        return self
-
-    @validates_parameters(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """Train for one epoch on a part of the images, for data that come in chunks.
-
-        Goes on with weights, optimizer and random draws where the call before ended, or
-        with the weights that `fit` learnt; pickles hold all of it. `max_epochs`,
-        `lr_schedule` and `checkpoint_dir` are without effect.
-
-        Parameters
-        ----------
-        X : images as in `fit`, of the shape seen before
-        y : ignored
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, FileNotFoundError, OSError
-            As in `fit`.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_digits
-        >>> from sksimclr import SimCLRTransformer
-        >>> simclr = SimCLRTransformer(image_size=8, random_state=0)
-        >>> for chunk in load_digits().images[:64].reshape(2, 32, 8, 8):
-        ...     simclr = simclr.partial_fit(chunk)
-        >>> simclr.n_iter_
-        2
-        """
-        with restored_if_it_fails(self):
-            goes_on = hasattr(self, "encoder_")
-            images = check_images(self, X, reset=not goes_on, min_images=2)
-            networks, seeds = begin(self, images, goes_on=goes_on)
-            pretrain_once(self, images, networks, seeds)
-        return self
-
-    def transform(self, X):
-        """Embed images with the trained encoder.
-
-        Parameters
-        ----------
-        X : images in any form described in the notes of the class
-            Of the shape seen in `fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features), float32
-            The embeddings; the same to the bit whatever else is in X.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            `fit` was not called.
-        ValueError
-            X is not as described.
-        FileNotFoundError
-            One of the paths in X does not exist.
-        """
-        check_is_fitted(self, "encoder_")
-        return run_network(self, self.encoder_, X, n_features=self._n_features_out)
-
-    def save_weights(self, path):
-        """Write the trained weights to a file that `weights` reads.
-
-        Parameters
-        ----------
-        path : str or path-like
-            Of a file in safetensors format, ``encoder.*`` and ``projector.*``; an
-            existing one is replaced when the new one is complete.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            `fit` was not called.
-        ImportError
-            safetensors is not installed: ``pip install "sksimclr[weights]"``.
-        OSError
-            The file cannot be written.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_digits
-        >>> from sksimclr import SimCLRTransformer
-        >>> simclr = SimCLRTransformer(image_size=8, max_epochs=1, random_state=0)
-        >>> simclr = simclr.fit(load_digits().images[:32])
-        >>> simclr.save_weights("simclr.safetensors")  # doctest: +SKIP
-        >>> again = SimCLRTransformer(
-        ...     image_size=8, max_epochs=0, weights="simclr.safetensors"
-        ... )
-        """
-        check_is_fitted(self, "encoder_")
-        save_weights(
-            path,
-            self.encoder_,
-            self.projector_,
-            n_channels=with_channels(self.image_shape_)[2],
-            image_size=self.image_size_,
-        )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
+__test__ = {"SimCLRTransformer": SimCLRTransformer}  # doctest looks at `__module__`

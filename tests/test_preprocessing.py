@@ -9,7 +9,7 @@ from real_data import oath_paths, read_cdf_frames, read_pgm_frames
 
 from sksimclr import AuroraPreprocessor, _preprocessing
 from sksimclr._files.pictures import read_image
-from sksimclr._preprocessing import field_of_view, percentile_limits
+from sksimclr._images.sky import field_of_view, percentile_limits
 
 
 def equation_1(frame, radius=0.85, center=None, percentiles=(1, 99)):

@@ -17,6 +17,7 @@ from sksimclr._commands._labels import read_labels
 from sksimclr._commands._report import SOME_FAILED, Report, duration, failures_text
 from sksimclr._commands._training_frames import read_training_frames
 from sksimclr._machine.device import resolve_device
+from sksimclr._machine.memory import keep_freed_memory
 from sksimclr._simclr import SimCLRTransformer
 from sksimclr.archive import find_files, save_model
 from sksimclr.recipes import QUICK
@@ -46,6 +47,7 @@ def run(args):
         _say_what_is_trained(simclr, frames, len(files), device)
     n_batches = math.ceil(len(frames.images) / simclr.batch_size)
     simclr.set_params(checkpoint_every=math.ceil(_CHECKPOINT_BATCHES / n_batches))
+    keep_freed_memory()
     with redirect_stdout(sys.stderr):  # a row for each epoch
         simclr.fit(frames.images)
     steps, found = [frames.preprocessor, _as_stored(simclr)], None

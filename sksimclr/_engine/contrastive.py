@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -13,10 +12,10 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sksimclr._engine.batches import BatchDataset, batch_sizes
+from sksimclr._engine.batches import BatchDataset
 from sksimclr._engine.checkpoints import CheckpointFolder
-from sksimclr._engine.loop import LoopPlan, LoopSeeds, run_loop
-from sksimclr._engine.losses import NTXentLoss
+from sksimclr._engine.loop import LoopPlan, Seeds, run_loop
+from sksimclr._engine.losses import Objective
 from sksimclr._engine.state import State
 from sksimclr._images.images import Images
 from sksimclr._machine.device import to_float
@@ -24,7 +23,6 @@ from sksimclr._machine.processes import (
     Processes,
     gather_views,
     in_parallel,
-    join_processes,
     parallel_copy,
     same_everywhere,
 )
@@ -39,14 +37,16 @@ class ViewPlan:
 
     Attributes
     ----------
-    temperature, augmentations, image_size, compile
+    objective : Objective
+        What their projections should be like.
+    augmentations, image_size, compile
         The parameters of `SimCLRTransformer` so named.
     bfloat16 : bool
         Whether the networks compute in bfloat16 where that is safe; views and loss are
         float32 in any case.
     """
 
-    temperature: float
+    objective: Objective
     augmentations: tuple[Augmentation, ...]
     image_size: int
     bfloat16: bool = False
@@ -60,27 +60,20 @@ def train(
     views: ViewPlan,
     plan: LoopPlan,
     *,
-    device: torch.device,
-    seeds: LoopSeeds,
-    view_seed: int,
     own_callbacks: Sequence[Callback] = (),
     checkpoints: CheckpointFolder | None = None,
     state: State | None = None,
 ) -> tuple[list[dict[str, Any]], State | None]:
-    """Train `encoder` and `projector` in place, by the loss of two views.
+    """Train `encoder` and `projector` in place, by the objective of two views.
 
     Parameters
     ----------
     encoder, projector : nn.Module
-        Left on `device`.
+        Left on the device.
     images : Images
         At least two.
     views : ViewPlan
     plan : LoopPlan
-    device : torch.device
-    seeds : LoopSeeds
-    view_seed : int
-        Seed of the views.
     own_callbacks : sequence of skorch callbacks
         Run before the caller's, which are in `plan`.
     checkpoints : CheckpointFolder, optional
@@ -99,23 +92,19 @@ def train(
     """
     if plan.max_epochs == 0:
         return [], None
-    processes = join_processes(device)
+    processes = plan.processes
     networks = [encoder, projector]
     if processes:
-        networks = [parallel_copy(net, device, processes) for net in networks]
-        seeds, view_seed = _own_seeds(processes, seeds, view_seed)
-        plan = replace(plan, verbose=0 if processes.rank else plan.verbose)
+        networks = [parallel_copy(net, plan.device, processes) for net in networks]
+        plan = _of_this_process(plan)
     history, state = run_loop(
-        ContrastiveModel(networks[0], networks[1], views, view_seed, processes),
-        NTXentLoss(views.temperature, processes),
+        ContrastiveModel(networks[0], networks[1], views, plan.seeds.views, processes),
+        views.objective.criterion(processes),
         BatchDataset(images),
         plan,
-        device=device,
-        seeds=seeds,
         own_callbacks=[_ProjectionRecord(processes), *own_callbacks],
         checkpoints=checkpoints,
         state=state,
-        processes=processes,
     )
     if processes:
         for network, trained in zip((encoder, projector), networks, strict=True):
@@ -123,13 +112,12 @@ def train(
     return history, state
 
 
-def _own_seeds(
-    processes: Processes, seeds: LoopSeeds, view_seed: int
-) -> tuple[LoopSeeds, int]:
-    """Return seeds of this process: all take one order, each has views of its own."""
-    shared, view_seed = same_everywhere((seeds, view_seed), processes)
-    own = spawn_seeds((view_seed, processes.rank), 2)
-    return LoopSeeds(shared.order, None if shared.layers is None else own[1]), own[0]
+def _of_this_process(plan: LoopPlan) -> LoopPlan:
+    """Let all take one order, each draw views of its own, and the first one speak."""
+    shared, rank = same_everywhere(plan.seeds, plan.processes), plan.processes.rank
+    views, layers = spawn_seeds((shared.views, rank), 2)
+    seeds = Seeds(shared.order, views, None if shared.layers is None else layers)
+    return replace(plan, seeds=seeds, verbose=0 if rank else plan.verbose)
 
 
 class ContrastiveModel(nn.Module):
@@ -178,18 +166,6 @@ class ContrastiveModel(nn.Module):
             projections = self._project(both)
         # NumPy, and so callbacks that predict, cannot read bfloat16
         return projections.float() if self._bfloat16 else projections
-
-
-def collapsed_loss(n_images: int, batch_size: int) -> float:
-    """Return the mean loss of an epoch when all embeddings are alike: ln(2 N - 1).
-
-    Examples
-    --------
-    >>> round(collapsed_loss(64, 64), 3)
-    4.844
-    """
-    sizes = batch_sizes(n_images, batch_size)
-    return sum(size * math.log(2 * size - 1) for size in sizes) / sum(sizes)
 
 
 class _ProjectionRecord(Callback):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from sksimclr._engine.batches import BatchDataset, Batches
 from sksimclr._engine.checkpoints import CheckpointFolder, Saver
 from sksimclr._engine.state import State, capture, restore
-from sksimclr._machine.memory import freed_memory_is_kept
 from sksimclr._machine.processes import Processes, same_everywhere
 from sksimclr._machine.random import make_generator, torch_seeded
 from sksimclr._machine.signals import Interrupted, Interruption
@@ -34,8 +33,38 @@ _WARM_UP = 0.1  # part of the steps in which the cosine schedule rises to its ma
 
 
 @dataclass(frozen=True)
+class Seeds:
+    """What a training run draws from.
+
+    Attributes
+    ----------
+    order : int
+        Of the order of the images.
+    views : int
+        Of the views of each image.
+    layers : int or None
+        Of layers that draw from torch's global generators, such as dropout; None if
+        there are none, and no need to hold the lock on those generators.
+    """
+
+    order: int
+    views: int
+    layers: int | None
+
+
+@dataclass(frozen=True)
 class LoopPlan:
-    """How to run the loop; every field is the parameter of the estimator so named."""
+    """How and where to run the loop.
+
+    Attributes
+    ----------
+    max_epochs, batch_size, lr, weight_decay, optimizer, lr_schedule, callbacks, verbose
+        The parameters of the estimator so named.
+    device : torch.device
+    seeds : Seeds
+    processes : Processes
+        Those that share each batch and save one run; by default this one alone.
+    """
 
     max_epochs: int
     batch_size: int
@@ -45,23 +74,9 @@ class LoopPlan:
     lr_schedule: str | None
     callbacks: Sequence[Any]
     verbose: int
-
-
-@dataclass(frozen=True)
-class LoopSeeds:
-    """What the loop draws from.
-
-    Attributes
-    ----------
-    order : int
-        Seed of the order of the images.
-    layers : int or None
-        Seed of layers that draw from torch's global generators, such as dropout; None
-        if there are none, and no need to hold the lock on those generators.
-    """
-
-    order: int
-    layers: int | None
+    device: torch.device
+    seeds: Seeds
+    processes: Processes = Processes()
 
 
 def run_loop(
@@ -70,13 +85,10 @@ def run_loop(
     dataset: BatchDataset,
     plan: LoopPlan,
     *,
-    device: torch.device,
-    seeds: LoopSeeds,
     own_callbacks: Sequence[Callback] = (),
     valid_dataset: BatchDataset | None = None,
     checkpoints: CheckpointFolder | None = None,
     state: State | None = None,
-    processes: Processes = Processes(),  # noqa: B008 (it is frozen)
 ) -> tuple[list[dict[str, Any]], State]:
     """Train `model` in place, until the end or until a callback stops it.
 
@@ -84,13 +96,11 @@ def run_loop(
     ----------
     model : nn.Module
         From a batch of images to what `criterion` compares with the targets, with an
-        attribute `generator`, all it draws from besides layers. Left on `device`.
+        attribute `generator`, all it draws from besides layers. Left on the device.
     criterion : nn.Module
     dataset : BatchDataset
         At least two images.
     plan : LoopPlan
-    device : torch.device
-    seeds : LoopSeeds
     own_callbacks : sequence of skorch callbacks
         Run before the caller's, which are in `plan`.
     valid_dataset : BatchDataset, optional
@@ -99,8 +109,6 @@ def run_loop(
         Where the run is saved, and from where it goes on if it was.
     state : dict, optional
         Of an earlier run, to go on from.
-    processes : Processes, optional
-        Those that share each batch and save one run; by default this one alone.
 
     Returns
     -------
@@ -118,28 +126,22 @@ def run_loop(
     batches = Batches(
         dataset,
         batch_size=plan.batch_size,
-        device=device,
-        generator=make_generator(seeds.order),
-        processes=processes,
+        device=plan.device,
+        generator=make_generator(plan.seeds.order),
+        processes=plan.processes,
     )
     interruption = Interruption()
-    layers_draw = seeds.layers is not None
+    layers_draw = plan.seeds.layers is not None
     if checkpoints is not None:
-        saved = checkpoints.read(plan.max_epochs) if processes.rank == 0 else None
-        saved = same_everywhere(saved, processes)
-        _check_processes(saved, processes)
-        state = saved or state
+        state = _saved(checkpoints, plan) or state
     callbacks = [
-        *_callbacks(plan, batches, own_callbacks, device),
+        *_callbacks(plan, len(batches), own_callbacks),
         Saver(checkpoints, state, batches, interruption, layers_draw=layers_draw),
     ]
-    net = _make_net(
-        model, criterion, batches, plan, device, callbacks, valid_dataset
-    ).initialize()
+    net = _make_net(model, criterion, batches, plan, callbacks, valid_dataset)
     with (
-        torch_seeded(seeds.layers) if seeds.layers is not None else nullcontext(),
-        nullcontext() if checkpoints is None or processes else interruption,
-        freed_memory_is_kept(),
+        nullcontext() if plan.seeds.layers is None else torch_seeded(plan.seeds.layers),
+        nullcontext() if checkpoints is None or plan.processes else interruption,
     ):
         net.notify("on_train_begin", X=dataset, y=None)
         if state is not None:
@@ -159,8 +161,14 @@ def run_loop(
     return [history_row(row) for row in net.history], state
 
 
-def _check_processes(saved: State | None, processes: Processes) -> None:
-    """Raise a ValueError if a run was saved by more or fewer processes."""
+def _saved(checkpoints: CheckpointFolder, plan: LoopPlan) -> State | None:
+    """Return the state that the first process reads, the same in all of them.
+
+    Raises a ValueError if the run was saved by more or fewer processes.
+    """
+    processes = plan.processes
+    saved = checkpoints.read(plan.max_epochs) if processes.rank == 0 else None
+    saved = cast(State | None, same_everywhere(saved, processes))
     n_processes = processes.n_processes if saved is None else len(saved["views"])
     if n_processes != processes.n_processes:
         raise ValueError(
@@ -168,6 +176,7 @@ def _check_processes(saved: State | None, processes: Processes) -> None:
             f"{processes.n_processes}: their batches would differ. Go on with as many, "
             "or use another folder."
         )
+    return saved
 
 
 class _Net(NeuralNet):
@@ -249,13 +258,12 @@ def _make_net(
     criterion: nn.Module,
     batches: Batches,
     plan: LoopPlan,
-    device: torch.device,
     callbacks: list[Any],
     valid_dataset: BatchDataset | None,
 ) -> NeuralNet:
     """Put skorch together for one run of the loop."""
     optimizer, settings = OPTIMIZERS[plan.optimizer]
-    if device.type == "cuda":
+    if plan.device.type == "cuda":
         settings = settings | {"fused": True}
     net = _Net(
         model.to(memory_format=torch.channels_last),
@@ -269,30 +277,28 @@ def _make_net(
         train_split=predefined_split(valid_dataset) if valid_dataset else None,
         predict_nonlinearity=None,
         callbacks=callbacks,
-        device=device,
+        device=plan.device,
         verbose=plan.verbose,
         **({} if plan.verbose else {"callbacks__print_log": None}),
     )
     net._batches = batches
-    return net
+    return net.initialize()
 
 
 def _callbacks(
-    plan: LoopPlan,
-    batches: Batches,
-    own_callbacks: Sequence[Callback],
-    device: torch.device,
+    plan: LoopPlan, n_batches: int, own_callbacks: Sequence[Callback]
 ) -> list[Any]:
     """Return ours, then the caller's."""
-    n_batches = len(batches)
-    record = _EpochRecord(batches.processes.n_processes)
+    record = _EpochRecord(plan.processes.n_processes)
     callbacks: list[Any] = [("epoch_record", record), *own_callbacks]
     if plan.lr_schedule == "cosine":
         schedule = _WarmUpCosine(plan.max_epochs * n_batches)
         scheduler = LRScheduler(LambdaLR, lr_lambda=schedule, step_every="batch")
         callbacks.append(("lr_schedule", scheduler))
     if plan.verbose:
-        shown = ["train_loss"] if device.type == "cpu" else [""]  # others would wait
+        shown = (
+            ["train_loss"] if plan.device.type == "cpu" else [""]
+        )  # others would wait
         bar = ProgressBar(batches_per_epoch=n_batches, postfix_keys=shown)
         callbacks.append(("progress_bar", bar))
     return callbacks + list(plan.callbacks)

@@ -1,12 +1,68 @@
-"""NT-Xent, the loss of SimCLR."""
+"""What is minimised: objectives, and NT-Xent, that of SimCLR."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sksimclr._engine.batches import batch_sizes
 from sksimclr._machine.processes import Processes, gather_views
+
+
+class Objective(Protocol):
+    """What the projections of two views of each image should be like.
+
+    A frozen dataclass of plain numbers: its repr is part of the fingerprint of a run,
+    so that a checkpoint of another objective is refused.
+    """
+
+    def criterion(self, processes: Processes) -> nn.Module:
+        """Return a module that makes the loss of a batch.
+
+        It is called with the projections (2 N, d) of this process, first those of the
+        first views of N images, then of the second; and with targets to ignore.
+        """
+
+    def collapsed_loss(self, n_images: int) -> float:
+        """Return the loss of a batch of n images whose projections are all alike."""
+
+
+def collapsed_loss(objective: Objective, n_images: int, batch_size: int) -> float:
+    """Return the mean loss of an epoch when all projections are alike.
+
+    Examples
+    --------
+    >>> round(collapsed_loss(NTXent(temperature=0.5), 64, 64), 3)
+    4.844
+    """
+    sizes = batch_sizes(n_images, batch_size)
+    return sum(size * objective.collapsed_loss(size) for size in sizes) / sum(sizes)
+
+
+@dataclass(frozen=True)
+class NTXent:
+    """The objective of SimCLR: views of one image close, those of others far apart.
+
+    Attributes
+    ----------
+    temperature : float
+        tau of :func:`nt_xent`, > 0.
+    """
+
+    temperature: float
+
+    def criterion(self, processes: Processes) -> nn.Module:
+        """Return :func:`nt_xent` over the images of all processes."""
+        return _NTXentLoss(self.temperature, processes)
+
+    def collapsed_loss(self, n_images: int) -> float:
+        """Return ln(2 N - 1)."""
+        return math.log(2 * n_images - 1)
 
 
 def nt_xent(projections: Tensor, temperature: float) -> Tensor:
@@ -59,26 +115,15 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(logits, partner)
 
 
-class NTXentLoss(nn.Module):
-    """:func:`nt_xent` as a criterion; the targets it is given are ignored.
+class _NTXentLoss(nn.Module):
+    """:func:`nt_xent` as a criterion; all processes' images are negatives."""
 
-    Parameters
-    ----------
-    temperature : float
-    processes : Processes, optional
-        Those whose images are each other's negatives.
-    """
-
-    def __init__(
-        self,
-        temperature: float,
-        processes: Processes = Processes(),  # noqa: B008 (it is frozen)
-    ):
+    def __init__(self, temperature: float, processes: Processes):
         super().__init__()
-        self.temperature = temperature
+        self._temperature = temperature
         self._processes = processes
 
     def forward(self, projections: Tensor, targets: Tensor | None = None) -> Tensor:
         """Return the loss of `projections` of shape (2 N, d)."""
         projections = gather_views(projections, self._processes)
-        return nt_xent(projections, self.temperature)
+        return nt_xent(projections, self._temperature)

@@ -11,7 +11,7 @@ from skorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from sksimclr._engine.batches import BatchDataset
-from sksimclr._engine.loop import LoopPlan, LoopSeeds, run_loop
+from sksimclr._engine.loop import LoopPlan, run_loop
 from sksimclr._images.images import Images
 from sksimclr._images.resizing import resize
 from sksimclr._machine.device import to_float
@@ -49,35 +49,25 @@ def fine_tune(
     network: nn.Module,
     images: Images,
     targets: NDArray[Any],
+    rows: tuple[NDArray[Any], NDArray[Any] | None],
     fine_tuning: FineTuningPlan,
     plan: LoopPlan,
-    *,
-    train_rows: NDArray[Any],
-    valid_rows: NDArray[Any] | None,
-    device: torch.device,
-    seeds: LoopSeeds,
-    view_seed: int,
 ) -> list[dict[str, Any]]:
     """Train `network` in place, by the cross entropy of one view of each image.
 
     Parameters
     ----------
     network : nn.Module
-        From images (n, C, H, W) to logits (n, n_classes). Left on `device`.
+        From images (n, C, H, W) to logits (n, n_classes). Left on the device.
     images : Images
     targets : ndarray of shape (n_images,), int64
         Number of the class of each image.
+    rows : (ndarray of int, ndarray of int or None)
+        The images to learn from, at least two; and those, not augmented, on which the
+        loss is measured after every epoch. With them, training stops when it no longer
+        falls, and the best weights are kept.
     fine_tuning : FineTuningPlan
     plan : LoopPlan
-    train_rows : ndarray of int
-        The images to learn from, at least two.
-    valid_rows : ndarray of int or None
-        The images, not augmented, on which the loss is measured after every epoch. With
-        them, training stops when it no longer falls, and the best weights are kept.
-    device : torch.device
-    seeds : LoopSeeds
-    view_seed : int
-        Seed of the views.
 
     Returns
     -------
@@ -87,7 +77,7 @@ def fine_tune(
     """
     class_weight = fine_tuning.class_weight
     weight = None if class_weight is None else torch.from_numpy(class_weight)
-    valid_dataset, stoppers = None, []
+    (train_rows, valid_rows), valid_dataset, stoppers = rows, None, []
     if valid_rows is not None:
         valid_dataset = BatchDataset(images, targets, valid_rows)
         stoppers.append(
@@ -99,12 +89,10 @@ def fine_tune(
             )
         )
     history, _ = run_loop(
-        _ViewClassifier(network, fine_tuning, view_seed),
+        _ViewClassifier(network, fine_tuning, plan.seeds.views),
         nn.CrossEntropyLoss(weight),
         BatchDataset(images, targets, train_rows),
         plan,
-        device=device,
-        seeds=seeds,
         own_callbacks=stoppers,
         valid_dataset=valid_dataset,
     )

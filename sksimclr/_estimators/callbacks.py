@@ -5,7 +5,6 @@ import copy
 from skorch.callbacks import Callback
 
 from sksimclr._engine.loop import history_row
-from sksimclr._estimators.views import fitted_attributes
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -48,7 +47,7 @@ class _EpochTasks(Callback):
 
     Parameters
     ----------
-    estimator : estimator
+    estimator : ViewTransformer
     context : sklearn.callback.CallbackContext
         Of its fit.
     X, y : as given to `fit`
@@ -70,7 +69,7 @@ class _EpochTasks(Callback):
         def attributes():
             networks = copy.deepcopy((net.module_.encoder, net.module_.projector))
             history = [history_row(row) for row in net.history]
-            return fitted_attributes(self._estimator, *networks, history)
+            return self._estimator._learnt(*networks, history)
 
         if self._task.call_on_fit_task_end(
             estimator=self._estimator,

@@ -23,11 +23,11 @@ _BLOCK = 256  # images hashed in one go; of data that is not in memory, as many 
 
 
 def fit_fingerprint(estimator, images, start=None):
-    """Return the parameters, the data and the weights that a fit begins with.
+    """Return the parameters, the objective, the data and the weights of a fit's start.
 
     Parameters
     ----------
-    estimator : estimator
+    estimator : ViewTransformer
     images : Images
         All of them count when they are in memory, otherwise 256 evenly spaced ones.
     start : iterable of ndarray, optional
@@ -45,6 +45,7 @@ def fit_fingerprint(estimator, images, start=None):
     }
     if params.get("lr_schedule") is None:  # then the first epochs do not depend on it
         del found["max_epochs"]
+    found["objective"] = _describe(estimator._objective())
     found["X"] = (
         f"{len(images)} images of shape {images.image_shape}, {images.dtype}, "
         f"{_hash(_blocks(images))}"

@@ -1,171 +1,382 @@
-"""The fit of `SimCLRTransformer`: from its parameters to trained networks."""
+"""What all that learn from views of images have in common: one class."""
 
 import copy
 import dataclasses
+import os
+import sys
+import warnings
+from abc import ABCMeta, abstractmethod
+from numbers import Integral
 
 import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from sksimclr._engine.checkpoints import CheckpointFolder
 from sksimclr._engine.contrastive import ViewPlan, train
+from sksimclr._engine.losses import collapsed_loss
 from sksimclr._engine.state import to_cpu
+from sksimclr._estimators.callbacks import (
+    CallbackSupportMixin,
+    begin_fit,
+    end_fit,
+    with_callbacks,
+)
 from sksimclr._estimators.fingerprint import fit_fingerprint
+from sksimclr._estimators.mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
 from sksimclr._estimators.network import (
+    TRAINING_CONSTRAINTS,
     check_loss,
     loop_plan,
-    loop_seeds,
-    warn_of_collapse,
+    run_network,
 )
-from sksimclr._machine.device import resolve_bfloat16, resolve_device
+from sksimclr._estimators.stored import SkopsMixin
+from sksimclr._estimators.validation import (
+    Interval,
+    StrOptions,
+    check_images,
+    restored_if_it_fails,
+    validates_parameters,
+    with_channels,
+)
+from sksimclr._machine.device import resolve_bfloat16
 from sksimclr._machine.processes import join_processes
 from sksimclr._machine.random import spawn_seeds
-from sksimclr._networks.encoders import make_networks
-from sksimclr._networks.weights import find_weights, load_weights
+from sksimclr._networks.encoders import RESNETS, make_networks
+from sksimclr._networks.weights import find_weights, load_weights, save_weights
 
 _IN_OPTIMIZER = ("lr", "weight_decay")  # parameters that its state holds as well
+_COLLAPSED_RANK = 1.5  # effective rank of projections that say next to nothing
 
 
-def begin(simclr, images, *, goes_on):
-    """Return the networks to start from, and the seeds of what comes next.
+class ViewTransformer(
+    DocumentationLinkMixin,
+    ImageFeaturesOutMixin,
+    TransformerMixin,
+    CallbackSupportMixin,
+    SkopsMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
+):
+    """Trains an encoder by what two views of an image have in common, and embeds.
 
-    Parameters
-    ----------
-    simclr : SimCLRTransformer
-        Gains `history_`, empty, `_n_features_out` and `_made_from`, unless it goes on.
-    images : Images
-    goes_on : bool
-        Whether to start from copies of its fitted networks.
-
-    Returns
-    -------
-    networks : (nn.Module, nn.Module)
-        Encoder and projection head.
-    seeds : (int, int, int)
-        Of the order of the images, the views, and random layers.
+    A subclass has the parameters that `_parameter_constraints` names, those of its
+    objective besides, and `_objective`, which makes the latter of them.
     """
-    seed = check_random_state(simclr.random_state).randint(np.iinfo(np.int32).max)
-    if goes_on:
-        networks = copy.deepcopy((simclr.encoder_, simclr.projector_))
-        return networks, spawn_seeds((seed, simclr.n_iter_), 3)
-    path = None if simclr.weights is None else find_weights(simclr.weights)
-    weight_seed, *seeds = spawn_seeds(seed, 4)
-    made_from = {
-        "encoder": simclr.encoder,
-        "stem": simclr.stem,
-        "n_channels": images.n_channels,
-        "image_size": int(simclr.image_size),
-        "projection_dim": int(simclr.projection_dim),
-        "seed": weight_seed,
-    }
-    encoder, projector, n_features = make_networks(**made_from)
-    if path is not None:
-        load_weights(path, encoder, projector, n_channels=images.n_channels)
-    simclr._n_features_out = n_features
-    simclr._made_from = made_from
-    simclr.history_ = []
-    return (encoder, projector), seeds
 
-
-def checkpoint_folder(simclr, images, networks, *, goes_on):
-    """Return where the run is saved, or None; `networks` are those it starts from."""
-    if simclr.checkpoint_dir is None:
-        return None
-    start = None
-    if goes_on or simclr.weights is not None:
-        start = [
-            values.numpy() for net in networks for values in net.state_dict().values()
-        ]
-    return CheckpointFolder(
-        simclr.checkpoint_dir,
-        fit_fingerprint(simclr, images, start),
-        every=int(simclr.checkpoint_every),
-    )
-
-
-def pretrain(simclr, images, networks, plan, seeds, **run):
-    """Train the networks and keep the result in the fitted attributes.
-
-    Parameters
-    ----------
-    simclr : SimCLRTransformer
-    images : Images
-    networks, seeds : as :func:`begin` returned them
-    plan : LoopPlan
-    **run : callbacks, checkpoints and state of
-        :func:`sksimclr._engine.contrastive.train`
-
-    Returns
-    -------
-    dict or None
-        State of the run, from which another one can go on.
-    """
-    encoder, projector = networks
-    order_seed, view_seed, layer_seed = seeds
-    device = resolve_device(simclr.device)
-    views = ViewPlan(
-        temperature=float(simclr.temperature),
-        augmentations=tuple(simclr.augmentations),
-        image_size=int(simclr.image_size),
-        bfloat16=resolve_bfloat16(simclr.precision, device),
-        compile=bool(simclr.compile),
-    )
-    history, state = train(
-        encoder,
-        projector,
-        images,
-        views,
-        plan,
-        device=device,
-        seeds=loop_seeds(simclr.encoder, order_seed, layer_seed),
-        view_seed=view_seed,
-        **run,
-    )
-    check_loss(history, plan)
-    n_together = plan.batch_size * join_processes(device).n_processes
-    warn_of_collapse(history, len(images), n_together)
-    vars(simclr).update(fitted_attributes(simclr, encoder, projector, history))
-    return state
-
-
-def fitted_attributes(simclr, encoder, projector, history):
-    """Return the attributes that `simclr` gains by these networks and epochs.
-
-    The networks go to the CPU and to evaluation mode.
-    """
-    n_before = len(simclr.history_)
-    rows = [row | {"epoch": row["epoch"] + n_before} for row in history]
-    return {
-        "encoder_": encoder.cpu().eval(),
-        "projector_": projector.cpu().eval(),
-        "history_": [*simclr.history_, *rows],
-        "n_iter_": n_before + len(rows),
-        "image_size_": int(simclr.image_size),
+    _parameter_constraints = {
+        **TRAINING_CONSTRAINTS,
+        "encoder": [StrOptions(set(RESNETS)), callable],
+        "projection_dim": [Interval(Integral, 1, None, closed="left")],
+        "image_size": [Interval(Integral, 1, None, closed="left")],
+        "stem": [StrOptions({"auto", "imagenet", "cifar"})],
+        "weights": [str, os.PathLike, None],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "compile": ["boolean"],
+        "warm_start": ["boolean"],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @with_callbacks
+    @validates_parameters(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train the encoder on the images, without labels.
 
-def pretrain_once(simclr, images, networks, seeds):
-    """Train for one epoch, from the state that the `partial_fit` before kept, if any.
+        Parameters
+        ----------
+        X : images in any form described in the notes of the class
+            At least two.
+        y : ignored
 
-    Arguments as those of :func:`pretrain`.
-    """
-    plan = dataclasses.replace(loop_plan(simclr), max_epochs=1, lr_schedule=None)
-    state = _kept_state(simclr, plan)
-    state = pretrain(simclr, images, networks, plan, seeds, state=state)
-    del state["model"]  # encoder_ and projector_ have it
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not as described; `checkpoint_dir` holds another run; or
+            training diverged.
+        FileNotFoundError
+            One of the paths in X, or the file of `weights`, does not exist.
+        OSError
+            The download of `weights` failed; or `checkpoint_dir` cannot be written to.
+        KeyboardInterrupt
+            Ctrl-C. With `checkpoint_dir`, the same `fit` goes on from there.
+        """
+        tasks = begin_fit(self, X, y, n_epochs=int(self.max_epochs))
+        with restored_if_it_fails(self):
+            goes_on = self.warm_start and hasattr(self, "encoder_")
+            vars(self).pop("_state", None)  # of partial_fit
+            images = check_images(self, X, reset=not goes_on, min_images=2)
+            networks, plan = self._begin(images, goes_on=goes_on)
+            checkpoints = self._checkpoints(images, networks, goes_on=goes_on)
+            self._train(
+                images, networks, plan, own_callbacks=tasks, checkpoints=checkpoints
+            )
+        end_fit(self, X, y, tasks)
+        return self
+
+    @validates_parameters(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Train for one epoch on a part of the images, for data that come in chunks.
+
+        Goes on with weights, optimizer and random draws where the call before ended, or
+        with the weights that `fit` learnt; pickles hold all of it. `max_epochs`,
+        `lr_schedule` and `checkpoint_dir` are without effect.
+
+        Parameters
+        ----------
+        X : images as in `fit`, of the shape seen before
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, FileNotFoundError, OSError
+            As in `fit`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sksimclr import SimCLRTransformer
+        >>> simclr = SimCLRTransformer(image_size=8, random_state=0)
+        >>> for chunk in load_digits().images[:64].reshape(2, 32, 8, 8):
+        ...     simclr = simclr.partial_fit(chunk)
+        >>> simclr.n_iter_
+        2
+        """
+        with restored_if_it_fails(self):
+            goes_on = hasattr(self, "encoder_")
+            images = check_images(self, X, reset=not goes_on, min_images=2)
+            networks, plan = self._begin(images, goes_on=goes_on)
+            plan = dataclasses.replace(plan, max_epochs=1, lr_schedule=None)
+            state = self._train(images, networks, plan, state=self._kept_state(plan))
+            self._state = _to_be_kept(state, plan)
+        return self
+
+    def transform(self, X):
+        """Embed images with the trained encoder.
+
+        Parameters
+        ----------
+        X : images in any form described in the notes of the class
+            Of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32
+            The embeddings; the same to the bit whatever else is in X.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            `fit` was not called.
+        ValueError
+            X is not as described.
+        FileNotFoundError
+            One of the paths in X does not exist.
+        """
+        check_is_fitted(self, "encoder_")
+        return run_network(self, self.encoder_, X, n_features=self._n_features_out)
+
+    def save_weights(self, path):
+        """Write the trained weights to a file that `weights` reads.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Of a file in safetensors format, ``encoder.*`` and ``projector.*``; an
+            existing one is replaced when the new one is complete.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            `fit` was not called.
+        ImportError
+            safetensors is not installed: ``pip install "sksimclr[weights]"``.
+        OSError
+            The file cannot be written.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sksimclr import SimCLRTransformer
+        >>> simclr = SimCLRTransformer(image_size=8, max_epochs=1, random_state=0)
+        >>> simclr = simclr.fit(load_digits().images[:32])
+        >>> simclr.save_weights("simclr.safetensors")  # doctest: +SKIP
+        >>> again = SimCLRTransformer(
+        ...     image_size=8, max_epochs=0, weights="simclr.safetensors"
+        ... )
+        """
+        check_is_fitted(self, "encoder_")
+        save_weights(
+            path,
+            self.encoder_,
+            self.projector_,
+            n_channels=with_channels(self.image_shape_)[2],
+            image_size=self.image_size_,
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @abstractmethod
+    def _objective(self):
+        """Return what the projections of two views should be like, an Objective."""
+
+    def _begin(self, images, *, goes_on):
+        """Return encoder and projection head to start from, and how to train them.
+
+        Notes what they were made from, unless it goes on with copies of the fitted
+        ones.
+        """
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        if goes_on:
+            networks = copy.deepcopy((self.encoder_, self.projector_))
+            seeds = spawn_seeds((seed, self.n_iter_), 3)
+        else:
+            weight_seed, *seeds = spawn_seeds(seed, 4)
+            networks = self._make_networks(images.n_channels, weight_seed)
+        plan = loop_plan(self, seeds)
+        processes = join_processes(plan.device)
+        return networks, dataclasses.replace(plan, processes=processes)
+
+    def _make_networks(self, n_channels, seed):
+        """Return new networks, with the weights that were asked for."""
+        path = None if self.weights is None else find_weights(self.weights)
+        made_from = {
+            "encoder": self.encoder,
+            "stem": self.stem,
+            "n_channels": n_channels,
+            "image_size": int(self.image_size),
+            "projection_dim": int(self.projection_dim),
+            "seed": seed,
+        }
+        encoder, projector, n_features = make_networks(**made_from)
+        if path is not None:
+            load_weights(path, encoder, projector, n_channels=n_channels)
+        self._n_features_out = n_features
+        self._made_from = made_from
+        self.history_ = []
+        return encoder, projector
+
+    def _checkpoints(self, images, networks, *, goes_on):
+        """Return where the run is saved, or None; it starts from these networks."""
+        if self.checkpoint_dir is None:
+            return None
+        start = None
+        if goes_on or self.weights is not None:
+            states = [network.state_dict() for network in networks]
+            start = [values.numpy() for state in states for values in state.values()]
+        return CheckpointFolder(
+            self.checkpoint_dir,
+            fit_fingerprint(self, images, start),
+            every=int(self.checkpoint_every),
+        )
+
+    def _train(self, images, networks, plan, **run):
+        """Train the networks, keep what they learnt, and return the state of the run.
+
+        `run` is what else :func:`sksimclr._engine.contrastive.train` takes.
+        """
+        objective = self._objective()
+        views = ViewPlan(
+            objective=objective,
+            augmentations=tuple(self.augmentations),
+            image_size=int(self.image_size),
+            bfloat16=resolve_bfloat16(self.precision, plan.device),
+            compile=bool(self.compile),
+        )
+        history, state = train(*networks, images, views, plan, **run)
+        check_loss(history, plan)
+        n_together = plan.batch_size * plan.processes.n_processes
+        warn_of_collapse(history, collapsed_loss(objective, len(images), n_together))
+        vars(self).update(self._learnt(*networks, history))
+        return state
+
+    def _learnt(self, encoder, projector, history):
+        """Return the attributes that these networks and epochs add.
+
+        The networks go to the CPU and to evaluation mode.
+        """
+        n_before = len(self.history_)
+        rows = [row | {"epoch": row["epoch"] + n_before} for row in history]
+        return {
+            "encoder_": encoder.cpu().eval(),
+            "projector_": projector.cpu().eval(),
+            "history_": [*self.history_, *rows],
+            "n_iter_": n_before + len(rows),
+            "image_size_": int(self.image_size),
+        }
+
+    def _kept_state(self, plan):
+        """Return what the `partial_fit` before kept, with the parameters of now.
+
+        None if there is nothing, or another optimizer since.
+        """
+        state = copy.deepcopy(getattr(self, "_state", None))
+        if state is None or state["settings"]["optimizer"] != plan.optimizer:
+            return None
+        for name in _IN_OPTIMIZER:
+            if state["settings"][name] != getattr(plan, name):
+                for group in state["optimizer"]["param_groups"]:
+                    group[name] = getattr(plan, name)
+        return state
+
+
+def _to_be_kept(state, plan):
+    """Return what the next `partial_fit` needs of the state of a run, on the CPU."""
     settings = {name: getattr(plan, name) for name in ("optimizer", *_IN_OPTIMIZER)}
-    simclr._state = to_cpu(state | {"history": [], "settings": settings})
+    weights = {"model"}  # encoder_ and projector_ have them
+    kept = {name: value for name, value in state.items() if name not in weights}
+    return to_cpu(kept | {"history": [], "settings": settings})
 
 
-def _kept_state(simclr, plan):
-    """Return a copy of the state with the parameters there are now.
+def warn_of_collapse(history, collapsed_loss):
+    """Warn if the last projections are all alike, by their loss or by their rank.
 
-    None if there is none, or another optimizer since.
+    The former is compared with the mean loss of an epoch of projections all alike.
     """
-    state = copy.deepcopy(getattr(simclr, "_state", None))
-    if state is None or state["settings"]["optimizer"] != plan.optimizer:
-        return None
-    for name in _IN_OPTIMIZER:
-        if state["settings"][name] != getattr(plan, name):
-            for group in state["optimizer"]["param_groups"]:
-                group[name] = getattr(plan, name)
-    return state
+    if not history:
+        return
+    row, found = history[-1], []
+    if abs(row["loss"] - collapsed_loss) < 0.01 * abs(collapsed_loss):
+        found.append(
+            f"its last loss, {row['loss']:.3f}, is that of embeddings which are all "
+            f"alike, {collapsed_loss:.3f}"
+        )
+    if row["effective_rank"] < _COLLAPSED_RANK:
+        found.append(
+            f"the effective rank of its projections is {row['effective_rank']:.2f}, so "
+            "they lie close to one line"
+        )
+    if found:
+        warnings.warn(
+            f"The encoder may have collapsed: {'; and '.join(found)}. Train longer, "
+            "change lr, use more images that differ, or check images and "
+            "augmentations.",
+            ConvergenceWarning,
+            stacklevel=_level_of_caller(),
+        )
+
+
+def _level_of_caller():
+    """Return the `stacklevel` of the line that called, maybe by way of scikit-learn."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and _package_of(frame) in ("sksimclr", "sklearn", "joblib"):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _package_of(frame):
+    return frame.f_globals.get("__name__", "").partition(".")[0]

@@ -20,8 +20,8 @@ _SCHEMA = "schema.json"  # by which a file of skops is known
 _OLDEST_SKOPS = (0, 12)  # older ones can be made to run what nobody trusted
 _PACKAGES = ("sksimclr", "scikit-learn", "skops", "torch", "numpy")
 _TRUSTED = (
-    "sksimclr._preprocessing.AuroraPreprocessor",
-    "sksimclr._simclr.SimCLRTransformer",
+    "sksimclr.AuroraPreprocessor",
+    "sksimclr.SimCLRTransformer",
     "sksimclr.augmentations.BrightnessContrast",
     "sksimclr.augmentations.GaussianBlur",
     "sksimclr.augmentations.GaussianNoise",

@@ -18,14 +18,12 @@ from sklearn.utils.validation import (
 )
 
 from sksimclr._engine.supervised import FineTuningPlan, fine_tune, with_head
+from sksimclr._estimators.labels import check_labels, hold_out
 from sksimclr._estimators.mixins import DocumentationLinkMixin
 from sksimclr._estimators.network import (
     TRAINING_CONSTRAINTS,
-    check_labels,
     check_loss,
-    hold_out,
     loop_plan,
-    loop_seeds,
     run_network,
 )
 from sksimclr._estimators.validation import (
@@ -36,7 +34,6 @@ from sksimclr._estimators.validation import (
     validates_parameters,
     with_channels,
 )
-from sksimclr._machine.device import resolve_device
 from sksimclr._machine.random import spawn_seeds, torch_seeded
 from sksimclr._networks.encoders import embedding_dim
 from sksimclr._networks.pretrained import make_backbone
@@ -248,14 +245,14 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
             `encoder` is a SimCLRTransformer that is not fitted, such as a clone.
         """
         with restored_if_it_fails(self):
-            device = resolve_device(self.device)
             images = check_images(self, X, reset=True, min_images=2)
             self.classes_, codes = check_labels(self, y, len(images))
             random_state = check_random_state(self.random_state)
             rows = self._split(codes, groups, random_state)
             seeds = spawn_seeds(random_state.randint(np.iinfo(np.int32).max), 5)
+            plan = loop_plan(self, seeds[2:])
             network = self._make_network(images, *seeds[:2])
-            self._train(network, images, codes, rows, device, seeds[2:])
+            self._train(network, images, codes, rows, plan)
         return self
 
     def predict(self, X):
@@ -345,9 +342,8 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
             )
         return copy.deepcopy(encoder.encoder_), encoder.image_size_
 
-    def _train(self, network, images, codes, rows, device, seeds):
+    def _train(self, network, images, codes, rows, plan):
         """Train the network and keep the result."""
-        order_seed, view_seed, layer_seed = seeds
         class_weight = None
         if self.class_weight is not None:
             labels = self.classes_[codes]
@@ -360,19 +356,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
             class_weight=class_weight,
             patience=int(self.n_iter_no_change),
         )
-        plan = loop_plan(self)
-        history = fine_tune(
-            network,
-            images,
-            codes,
-            fine_tuning,
-            plan,
-            train_rows=rows[0],
-            valid_rows=rows[1],
-            device=device,
-            seeds=loop_seeds(self.encoder, order_seed, layer_seed),
-            view_seed=view_seed,
-        )
+        history = fine_tune(network, images, codes, rows, fine_tuning, plan)
         check_loss(history, plan)
         self.network_ = network.cpu().eval()
         self.history_ = history

@@ -5,7 +5,7 @@ from numbers import Real
 import numpy as np
 from sklearn.utils import check_scalar
 
-from sksimclr._preprocessing import to_grey
+from sksimclr._images.sky import to_grey
 
 _MAX_CELLS = 8192  # on the axis of time
 _NEAR = 0.9  # how far a frame reaches, as a part of the usual step between frames

@@ -237,7 +237,7 @@ def test_methods_of_what_is_trusted_are_not_loaded(images, flag, tmp_path):
     with pytest.raises(ValueError, match="SimCLRTransformer.save_weights"):
         load_model(path, trusted=[FACTORY])
     assert not flag.exists()
-    method = "sksimclr._simclr.SimCLRTransformer.save_weights"
+    method = "sksimclr.SimCLRTransformer.save_weights"
     with pytest.raises(ValueError, match="cannot be loaded, TypeError"):
         load_model(path, trusted=[FACTORY, method])
     assert flag.exists()

@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from sksimclr import AuroraPreprocessor
-from sksimclr._preprocessing import field_of_view
+from sksimclr._images.sky import field_of_view
 
 
 def percentile_loop(frames):

@@ -201,6 +201,21 @@ def tiny_recipe(monkeypatch):
     monkeypatch.setitem(_train._RECIPES, "quick", recipe)
 
 
+@pytest.fixture(autouse=True)
+def kept(monkeypatch):
+    """Return a list that grows when freed memory is to be kept; here, it is not."""
+    calls = []
+    monkeypatch.setattr(_train, "keep_freed_memory", lambda: calls.append(1))
+    return calls
+
+
+@pytest.mark.usefixtures("tiny_recipe")
+def test_train_keeps_freed_memory(files, tmp_path, kept):
+    """It owns its process, and training is faster."""
+    assert train(files, tmp_path / "model.skops") == 0
+    assert kept == [1]
+
+
 def train(files, output, *arguments):
     """Run `train`, as cheap as can be."""
     return call("train", *files, "-o", output, *FAST, "--quiet", *arguments)

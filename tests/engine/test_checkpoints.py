@@ -377,7 +377,11 @@ def test_fewer_epochs_than_were_run_are_refused(images, tmp_path):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"temperature": 0.1}, "temperature was 0.5, is 0.1"),
+        (
+            {"temperature": 0.1},
+            r"objective was NTXent\(temperature=0.5\), is NTXent\(temperature=0.1\); "
+            "temperature was 0.5, is 0.1",
+        ),
         ({"lr": 0.02, "batch_size": 8}, "batch_size was 16, is 8; lr was 0.01, is 0"),
         ({"random_state": 1}, "random_state was 0, is 1"),
         ({"optimizer": "sgd"}, "optimizer was 'adam', is 'sgd'"),

@@ -41,8 +41,8 @@ TESTS = Path(__file__).parents[1]
 SAVING = TESTS.parent / "docs" / "user_guide" / "saving.rst"
 TRUSTED = [AuroraPreprocessor, SimCLRTransformer, ResizedCrop, VerticalFlip]
 TRUSTED_NAMES = [  # as the user guide lists them
-    "sksimclr._preprocessing.AuroraPreprocessor",
-    "sksimclr._simclr.SimCLRTransformer",
+    "sksimclr.AuroraPreprocessor",
+    "sksimclr.SimCLRTransformer",
     "sksimclr.augmentations.ResizedCrop",
     "sksimclr.augmentations.VerticalFlip",
 ]

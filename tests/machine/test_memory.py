@@ -1,20 +1,16 @@
-"""Freed memory is kept while a block runs, without effect on anything else."""
+"""Freed memory is kept where a command owns the process, and nowhere else."""
 
 import ctypes
-import threading
-from contextlib import contextmanager
+import subprocess
+import sys
 
 import pytest
-from runs import make_images, make_run, outcome
+from runs import make_images, make_run
 
-import sksimclr._engine.loop as loop
 import sksimclr._machine.memory as module
-from sksimclr._machine.memory import freed_memory_is_kept
+from sksimclr._machine.memory import keep_freed_memory
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"  # noise, and few steps
-)
-KEEP, RETURN = list(module._KEEP), list(module._RETURN)
+KEEP = list(module._KEEP)
 
 
 class FakeLibrary:
@@ -27,72 +23,19 @@ class FakeLibrary:
         """Note it."""
         self.calls.append((parameter, value))
 
-    def malloc_trim(self, pad):
-        """Note it."""
-        self.calls.append("trim")
-
 
 @pytest.fixture
 def library(monkeypatch):
     """Return the C library there seems to be."""
     fake = FakeLibrary()
     monkeypatch.setattr(module, "_glibc", lambda: fake)
-    assert module._n_users == 0
-    yield fake
-    assert module._n_users == 0
+    return fake
 
 
-def test_parameters_are_set_and_put_back(library):
-    """Once, and the memory is given back at the end."""
-    with freed_memory_is_kept():
-        assert library.calls == KEEP
-    assert library.calls == [*KEEP, *RETURN, "trim"]
-
-
-def test_blocks_nest(library):
-    """Only the outermost one counts."""
-    with freed_memory_is_kept():
-        for _ in range(2):
-            with freed_memory_is_kept(), freed_memory_is_kept():
-                assert module._n_users == 3
-        assert library.calls == KEEP
-    assert library.calls == [*KEEP, *RETURN, "trim"]
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_parameters_are_put_back_after_errors(library, error):
-    """At every depth."""
-    with pytest.raises(error), freed_memory_is_kept():
-        with pytest.raises(error), freed_memory_is_kept():
-            raise error
-        assert library.calls == KEEP
-        raise error
-    assert library.calls == [*KEEP, *RETURN, "trim"]
-
-
-def test_threads_share_one_block(library):
-    """The first one begins it, the last one ends it, in whatever order they come."""
-    barrier = threading.Barrier(8)
-
-    def run():
-        for _ in range(50):
-            with freed_memory_is_kept():
-                assert module._n_users > 0
-        barrier.wait()
-        with freed_memory_is_kept():
-            barrier.wait()
-            assert module._n_users == 8
-            barrier.wait()
-
-    threads = [threading.Thread(target=run) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    size = len(KEEP + RETURN) + 1
-    blocks = [library.calls[k : k + size] for k in range(0, len(library.calls), size)]
-    assert all(block == [*KEEP, *RETURN, "trim"] for block in blocks)
-    assert blocks
+def test_parameters_are_set(library):
+    """All of them, once a call."""
+    keep_freed_memory()
+    assert library.calls == KEEP
 
 
 class NoLibrary:
@@ -110,29 +53,42 @@ def test_without_glibc_nothing_happens(monkeypatch, reason):
 
     monkeypatch.setattr(ctypes, "CDLL", load)
     assert module._glibc() is None
-    with freed_memory_is_kept():
-        assert module._n_users == 0
+    keep_freed_memory()
 
 
-def test_glibc_takes_the_parameters():
-    """All of them, where it is the C library."""
+def test_glibc_knows_the_parameters():
+    """By the names of mallopt(3), in a process of its own, which they would change."""
     library = module._glibc()
     if library is None:
         pytest.skip("the C library is not glibc")
-    for parameter, value in [*KEEP, *RETURN]:
-        assert library.mallopt(parameter, value) == 1
+    kept = kept_in_a_process("memory.keep_freed_memory()")
+    assert kept > 60 > kept_in_a_process("")
 
 
-def test_fit_keeps_memory_and_its_result_does_not_depend_on_it(monkeypatch):
-    """Bit for bit."""
-    images, used = make_images(), []
-    with_it = outcome(make_run().fit(images))
+def kept_in_a_process(before):
+    """Return the megabytes that a process still has after it freed 64 of them."""
+    code = (
+        "from sksimclr._machine import memory\n"
+        f"{before}\n"
+        "import ctypes, pathlib\n"
+        "def resident():\n"
+        "    text = pathlib.Path('/proc/self/statm').read_text()\n"
+        "    return int(text.split()[1]) * 4096 / 2**20\n"
+        "libc, start = ctypes.CDLL(None), resident()\n"
+        "libc.malloc.restype = ctypes.c_void_p\n"
+        "block = ctypes.c_void_p(libc.malloc(64 << 20))\n"
+        "ctypes.memset(block, 1, 64 << 20)\n"
+        "libc.free(block)\n"
+        "print(resident() - start)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    return float(run.stdout)
 
-    @contextmanager
-    def nothing():
-        used.append(1)
-        yield
 
-    monkeypatch.setattr(loop, "freed_memory_is_kept", nothing)
-    assert outcome(make_run().fit(images)) == with_it
-    assert used == [1]
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fit_leaves_the_allocator_of_its_caller_alone(library):
+    """It is a library, and not the owner of the process."""
+    make_run().fit(make_images()).transform(make_images())
+    assert library.calls == []

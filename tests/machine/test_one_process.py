@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tiny import tiny_simclr
 from torch import nn
 
-from sksimclr._engine.contrastive import collapsed_loss
+from sksimclr._engine.losses import NTXent, collapsed_loss
 from sksimclr._estimators import views
 from sksimclr._machine.device import resolve_device
 from sksimclr._machine.processes import (
@@ -129,8 +129,8 @@ def test_each_process_has_the_gpu_that_torchrun_gave_it(
 
 def test_collapse_is_that_of_the_images_of_all_processes(monkeypatch):
     """Two with batches of 16 see 63 other views, and a collapsed loss of ln 63."""
-    loss = collapsed_loss(32, 32)
-    assert abs(loss - collapsed_loss(32, 16)) > 0.1 * loss
+    loss = collapsed_loss(NTXent(0.5), 32, 32)
+    assert abs(loss - collapsed_loss(NTXent(0.5), 32, 16)) > 0.1 * loss
 
     def train(*args, **kwargs):
         return [{"epoch": 1, "loss": loss, "effective_rank": 8.0}], None
