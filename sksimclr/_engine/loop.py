@@ -139,6 +139,7 @@ def run_loop(
         Saver(checkpoints, state, batches, interruption, layers_draw=layers_draw),
     ]
     net = _make_net(model, criterion, batches, plan, callbacks, valid_dataset)
+    net.initialize()
     with (
         nullcontext() if plan.seeds.layers is None else torch_seeded(plan.seeds.layers),
         nullcontext() if checkpoints is None or plan.processes else interruption,
@@ -282,7 +283,7 @@ def _make_net(
         **({} if plan.verbose else {"callbacks__print_log": None}),
     )
     net._batches = batches
-    return net.initialize()
+    return net
 
 
 def _callbacks(

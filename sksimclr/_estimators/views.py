@@ -352,8 +352,8 @@ def warn_of_collapse(history, collapsed_loss):
     row, found = history[-1], []
     if abs(row["loss"] - collapsed_loss) < 0.01 * abs(collapsed_loss):
         found.append(
-            f"its last loss, {row['loss']:.3f}, is that of embeddings which are all "
-            f"alike, {collapsed_loss:.3f}"
+            f"its last loss, {row['loss']:.3f}, is within 1 % of that of embeddings "
+            f"which are all alike, {collapsed_loss:.3f}"
         )
     if row["effective_rank"] < _COLLAPSED_RANK:
         found.append(

@@ -229,9 +229,11 @@ def test_functions_of_ours_are_not_loaded(tmp_path):
             load_model(tmp_path / "a.skops")
 
 
-def test_methods_of_what_is_trusted_are_not_loaded(images, flag, tmp_path):
+def test_methods_of_what_is_trusted_are_not_loaded(images, flag, tmp_path, monkeypatch):
     """One that writes a file, here; trusted, it does."""
     simclr = tiny_simclr(max_epochs=0).fit(images)
+    # a file that somebody wrote by hand would name the class that is trusted
+    monkeypatch.setattr(SimCLRTransformer.save_weights, "__module__", "sksimclr")
     path = tmp_path / "a.skops"
     path.write_bytes(calls_when_loaded(simclr.save_weights, str(flag)))
     with pytest.raises(ValueError, match="SimCLRTransformer.save_weights"):

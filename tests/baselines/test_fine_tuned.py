@@ -134,7 +134,7 @@ def test_weights_of_classes_are_those_of_scikit_learn(rng, monkeypatch):
     """In the order of sorted string labels; none given, none used."""
     seen = []
 
-    def note(network, images, targets, fine_tuning, plan, **kwargs):
+    def note(network, images, targets, rows, fine_tuning, plan):
         seen.append(fine_tuning.class_weight)
         return []
 

@@ -240,10 +240,8 @@ def test_steps_are_those_of_the_optimizer(digits, optimizer, reference):
 @pytest.mark.parametrize(("device", "is_fused"), [("cpu", False), ("cuda", True)])
 def test_optimizers_are_fused_on_cuda_alone(optimizer, device, is_fused):
     """All of them can be."""
-    plan = make_plan(optimizer=optimizer)
-    net = _loop._make_net(
-        nn.Linear(2, 2), nn.MSELoss(), None, plan, torch.device(device), [], None
-    )
+    plan = make_plan(optimizer=optimizer, device=torch.device(device))
+    net = _loop._make_net(nn.Linear(2, 2), nn.MSELoss(), None, plan, [], None)
     settings = {k: v for k, v in net.get_params().items() if k == "optimizer__fused"}
     assert settings == ({"optimizer__fused": True} if is_fused else {})
     assert "fused" in inspect.signature(net.optimizer).parameters

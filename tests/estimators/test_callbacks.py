@@ -36,6 +36,7 @@ from tiny import tiny_simclr
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 import sksimclr._estimators.callbacks
+import sksimclr._estimators.views
 import sksimclr._simclr
 
 try:
@@ -624,6 +625,8 @@ def test_without_native_callbacks_all_else_is_the_same(digits, monkeypatch):
         patch.setitem(sys.modules, "sklearn.callback", None)
         plain = load_again(sksimclr._estimators.callbacks, "_native_without", patch)
         patch.setitem(sys.modules, "sksimclr._estimators.callbacks", plain)
+        views = load_again(sksimclr._estimators.views, "_views_without", patch)
+        patch.setitem(sys.modules, "sksimclr._estimators.views", views)
         estimator = load_again(sksimclr._simclr, "_simclr_without", patch)
     params = tiny_simclr(max_epochs=2).get_params(deep=False)
     simclr = estimator.SimCLRTransformer(**params).fit(digits[0])
