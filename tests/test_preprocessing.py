@@ -8,7 +8,7 @@ from PIL import Image
 from real_data import oath_paths, read_cdf_frames, read_pgm_frames
 
 from sksimclr import AuroraPreprocessor, _preprocessing
-from sksimclr._files.pictures import read_image
+from sksimclr._files.readers import read_image
 from sksimclr._images.sky import field_of_view, percentile_limits
 
 

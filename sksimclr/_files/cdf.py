@@ -1,9 +1,14 @@
 """Frames in CDF files, as NASA distributes those of the THEMIS imagers."""
 
+from __future__ import annotations
+
 import math
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sksimclr._files.cdf_records import CDFFile
 from sksimclr._files.frames import Frames
@@ -13,12 +18,12 @@ _EPOCH_OF_1970 = 62_167_219_200_000  # milliseconds since the year 0
 _LAST_SECOND = 2**32  # of the years that a time is believed to be in, to 2106
 
 
-def read_cdf(path):
+def read_cdf(path: Path) -> Frames:
     """Read the frames of a CDF file of level 1.
 
     Parameters
     ----------
-    path : path-like
+    path : Path
         Its images are the first variable with a name like ``thg_asf_gill``, a record
         per frame or, since 2024, all frames in one record (row, column, frame).
 
@@ -46,12 +51,12 @@ def read_cdf(path):
     return Frames(
         np.ascontiguousarray(records),
         times=_times(file, name, len(records), is_cube=is_cube),
-        site=_IMAGES.fullmatch(name.lower())["site"],
+        site=_IMAGES.sub(r"\g<site>", name.lower()),
         damage="; ".join(filter(None, damages)),
     )
 
 
-def _image_variable(file):
+def _image_variable(file: CDFFile) -> str:
     """Return the name of the variable that holds images."""
     for name, variable in file.variables.items():
         is_image = len(variable.shape) in (2, 3) and variable.dtype.kind == "u"
@@ -64,7 +69,7 @@ def _image_variable(file):
     )
 
 
-def _disagreement(file, name, n_frames):
+def _disagreement(file: CDFFile, name: str, n_frames: int) -> str:
     """Say whether there are more or fewer times than frames, one of which is wrong."""
     for suffix in ("_epoch", "_time"):
         variable = file.variables.get(name + suffix)
@@ -74,7 +79,9 @@ def _disagreement(file, name, n_frames):
     return ""
 
 
-def _times(file, name, n_frames, *, is_cube):
+def _times(
+    file: CDFFile, name: str, n_frames: int, *, is_cube: bool
+) -> NDArray[np.datetime64]:
     """Return datetime64[ns] of the frames, NaT where the file has none.
 
     Epochs are exact to a millisecond where there is one for each frame; times can be
@@ -89,12 +96,12 @@ def _times(file, name, n_frames, *, is_cube):
     return np.where(known, micros, np.datetime64("NaT")).astype("datetime64[ns]")
 
 
-def _is_known(seconds):
+def _is_known(seconds: NDArray[Any]) -> NDArray[np.bool_]:
     """Say which times are neither fill values nor nonsense."""
     return (seconds > 0) & (seconds < _LAST_SECOND)
 
 
-def _per_frame(file, name, n_frames):
+def _per_frame(file: CDFFile, name: str, n_frames: int) -> NDArray[np.float64]:
     """Return a variable's values for the frames, NaN if it has too few."""
     unknown = np.full(n_frames, np.nan)
     if name not in file.variables or file.variables[name].dtype.kind != "f":

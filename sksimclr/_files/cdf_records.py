@@ -5,12 +5,16 @@ makes them loop or ask for any amount of memory. Offsets are those of NASA's "CD
 Internal Format Description".
 """
 
+from __future__ import annotations
+
 import hashlib
 import math
 import struct
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sksimclr._files.compressed import DEFLATE_RATIO, check_size, inflate, read_bytes
 
@@ -33,19 +37,20 @@ _TYPES = {1: "i1", 2: "i2", 4: "i4", 8: "i8", 11: "u1", 12: "u2", 14: "u4", 21: 
 _TYPES |= {22: "f8", 31: "f8", 33: "i8", 41: "i1", 44: "f4", 45: "f8"}
 _MAX_DIMS = 10
 _MAX_BLOCKS = 1_000_000  # of one variable
+_Block = tuple[int, int, int]  # first record, last record, position
 
 
 class Variable(NamedTuple):
     """A variable as the file describes it; all values are checked for sense."""
 
-    dtype: np.dtype
-    shape: tuple  # of one record
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]  # of one record
     n_records: int
     is_compressed: bool
-    index: int  # where the index of its records is
+    index_at: int  # where the index of its records is
 
     @property
-    def record_bytes(self):
+    def record_bytes(self) -> int:
         """Number of bytes of one record."""
         return self.dtype.itemsize * math.prod(self.shape)
 
@@ -61,7 +66,7 @@ class CDFFile:
         What is wrong with the file as a whole; "" for nothing.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: Path):
         raw = read_bytes(path)
         self._data = memoryview(_uncompressed(raw))
         cdr = self._record(8, _CDR, 48)
@@ -71,14 +76,14 @@ class CDFFile:
                 f"it is a CDF of encoding {encoding} and flags {flags}, which cannot "
                 "be read. Convert it with NASA's cdfconvert"
             )
-        self._order = ">" if encoding in _BIG else "<"
+        self._order: Literal[">", "<"] = ">" if encoding in _BIG else "<"
         self._row_major = bool(flags & 1)
         gdr = self._record(_at(">q", cdr, 12), _GDR, 64)
         first, self._end = _at(">q", gdr, 20), _at(">q", gdr, 36)
         self.damage = self._find_damage(raw, has_checksum=flags & 12 == 12)
         self.variables = self._find_variables(first)
 
-    def read(self, name):
+    def read(self, name: str) -> tuple[NDArray[Any], str]:
         """Return the records of a variable, and what is wrong with the others.
 
         Returns
@@ -112,7 +117,7 @@ class CDFFile:
             damage = f"{name}: {n_read} of {len(records)} records are read; {damage}"
         return self._in_rows(records[:n_read], variable.shape), damage
 
-    def _find_damage(self, raw, has_checksum):
+    def _find_damage(self, raw: bytes, has_checksum: bool) -> str:
         """Say whether the file ends too early; raise a ValueError if it was changed."""
         if len(self._data) < self._end:
             return f"it ends after {len(self._data):,} of {self._end:,} bytes"
@@ -120,9 +125,10 @@ class CDFFile:
             raise ValueError("its checksum is wrong: its values are not what they were")
         return ""
 
-    def _find_variables(self, position):
+    def _find_variables(self, position: int) -> dict[str, Variable]:
         """Follow the chain of the descriptors of variables."""
-        variables, seen = {}, set()
+        variables: dict[str, Variable] = {}
+        seen: set[int] = set()
         while position and position not in seen:
             seen.add(position)
             try:
@@ -135,7 +141,7 @@ class CDFFile:
             position = following
         return variables
 
-    def _descriptor(self, position):
+    def _descriptor(self, position: int) -> tuple[str, Variable | None, int]:
         """Return name, variable (None for texts and oddities) and next position."""
         vdr = self._record(position, _ZVDR, 344)
         following, kind, last, index = struct.unpack_from(">qiiq", vdr, 12)
@@ -156,11 +162,11 @@ class CDFFile:
         is_compressed = bool(compression)
         return name, Variable(dtype, shape, n_records, is_compressed, index), following
 
-    def _compression(self, position):
+    def _compression(self, position: int) -> int:
         """Return how a variable is compressed."""
         return _at(">i", self._record(position, _CPR, 16), 12)
 
-    def _check_memory(self, variable, name):
+    def _check_memory(self, variable: Variable, name: str) -> None:
         """Raise a ValueError if a variable cannot be as large as it is said to be."""
         n_bytes = variable.record_bytes * variable.n_records
         check_size(n_bytes)
@@ -171,9 +177,10 @@ class CDFFile:
                 f"which {len(self._data):,} bytes of file cannot hold"
             )
 
-    def _blocks(self, variable):
+    def _blocks(self, variable: Variable) -> tuple[list[_Block], str]:
         """Return (first record, last record, position) of all blocks, and damage."""
-        blocks, waiting, seen, damage = [], [variable.index], set(), ""
+        blocks: list[_Block] = []
+        waiting, seen, damage = [variable.index_at], set[int](), ""
         while waiting:
             position = waiting.pop()
             if not position or position in seen:
@@ -193,7 +200,7 @@ class CDFFile:
                 raise ValueError(f"it names more than {_MAX_BLOCKS:,} blocks")
         return sorted(blocks), damage
 
-    def _index(self, position):
+    def _index(self, position: int) -> tuple[int, list[_Block]]:
         """Return the place of the next index and the entries of this one."""
         vxr = self._record(position, _VXR, 28)
         following, n_entries, n_used = struct.unpack_from(">qii", vxr, 12)
@@ -204,7 +211,9 @@ class CDFFile:
         columns = (column[:n_used].tolist() for column in (firsts, lasts, places))
         return following, list(zip(*columns, strict=True))
 
-    def _values(self, variable, position, n_records):
+    def _values(
+        self, variable: Variable, position: int, n_records: int
+    ) -> NDArray[Any]:
         """Return the values (n_records, n_values) of a block as they are stored."""
         n_bytes = n_records * variable.record_bytes
         check_size(n_bytes)
@@ -213,30 +222,30 @@ class CDFFile:
             size = _at(">q", block, 16)
             if not 0 < size <= len(block) - 24 or n_bytes > DEFLATE_RATIO * size:
                 raise ValueError(f"the block at byte {position:,} is damaged")
-            values = inflate(block[24 : 24 + size], n_bytes)
+            values: bytes | memoryview = inflate(block[24 : 24 + size], n_bytes)
         else:
             values = self._record(position, _VVR, 12 + n_bytes)[12 : 12 + n_bytes]
         stored = variable.dtype.newbyteorder(self._order)
         return np.frombuffer(values, stored).reshape(n_records, -1)
 
-    def _in_rows(self, records, shape):
+    def _in_rows(self, records: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         """Give records their shape, the last dimension varying fastest."""
         if self._row_major:
             return records.reshape(-1, *shape)
         columns = records.reshape(-1, *reversed(shape))
         return columns.transpose(0, *range(len(shape), 0, -1))
 
-    def _kind(self, position):
+    def _kind(self, position: int) -> int:
         """Return the type of the record at a position, 0 if there can be none."""
         is_inside = 8 <= position <= len(self._data) - 12
         return _at(">i", self._data, position + 8) if is_inside else 0
 
-    def _record(self, position, kind, n_bytes):
+    def _record(self, position: int, kind: int, n_bytes: int) -> memoryview:
         """Return the bytes of a record of a kind that has at least `n_bytes`."""
         return _record(self._data, position, kind, n_bytes)
 
 
-def _record(data, position, kind, n_bytes):
+def _record(data: memoryview, position: int, kind: int, n_bytes: int) -> memoryview:
     if not 8 <= position <= len(data) - 12:
         raise ValueError(
             f"the file has {len(data):,} bytes, and its record {_NAMES[kind]!r} should "
@@ -256,7 +265,7 @@ def _record(data, position, kind, n_bytes):
     return data[position : position + size]
 
 
-def _uncompressed(raw):
+def _uncompressed(raw: bytes) -> bytes:
     """Return the bytes of a file, which can be compressed as a whole."""
     if raw[:4] != _MAGIC:
         raise ValueError(
@@ -269,7 +278,7 @@ def _uncompressed(raw):
         raise ValueError(f"expected a CDF, got {raw[4:8]!r} after its first bytes")
     ccr = _record(memoryview(raw), 8, _CCR, 32)
     parameters, n_bytes = struct.unpack_from(">qq", ccr, 12)
-    kind = _at(">i", _record(raw, parameters, _CPR, 16), 12)
+    kind = _at(">i", _record(memoryview(raw), parameters, _CPR, 16), 12)
     if kind != _GZIP or not 0 <= n_bytes <= DEFLATE_RATIO * len(raw):
         raise ValueError(
             f"its compression of kind {kind} to {n_bytes:,} bytes cannot be undone"
@@ -278,6 +287,7 @@ def _uncompressed(raw):
     return raw[:8] + inflate(ccr[32:], n_bytes)
 
 
-def _at(form, record, position):
+def _at(form: str, record: memoryview, position: int) -> int:
     """Return one number of a record."""
-    return struct.unpack_from(form, record, position)[0]
+    number: int = struct.unpack_from(form, record, position)[0]
+    return number

@@ -1,12 +1,15 @@
 """The bytes of a file, decompressed, and never more than a limit."""
 
+from __future__ import annotations
+
 import os
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 try:  # takes a third less time than zlib
     from isal import isal_zlib as zlib
 except ImportError:
-    import zlib
+    import zlib  # type: ignore[no-redef]
 
 MAX_BYTES = 1 << 30  # of one file, when decompressed
 DEFLATE_RATIO = 1032  # no compressed byte becomes more
@@ -25,7 +28,7 @@ class Content(NamedTuple):
     damage: str = ""
 
 
-def read_bytes(path):
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Return a file as it is.
 
     Raises a ValueError if it has more than `MAX_BYTES`.
@@ -35,7 +38,7 @@ def read_bytes(path):
         return file.read()
 
 
-def check_size(n_bytes):
+def check_size(n_bytes: int) -> None:
     """Raise a ValueError if a file holds too much."""
     if n_bytes > MAX_BYTES:
         raise ValueError(
@@ -45,7 +48,9 @@ def check_size(n_bytes):
         )
 
 
-def read_content(path, check):
+def read_content(
+    path: str | os.PathLike[str], check: Callable[[bytes], None]
+) -> Content:
     """Return a file, decompressed if it is a gzip file, whatever its name.
 
     Parameters
@@ -64,7 +69,7 @@ def read_content(path, check):
     return _gunzip(memoryview(raw), check) if raw[:2] == GZIP else Content(raw)
 
 
-def inflate(block, n_bytes):
+def inflate(block: memoryview, n_bytes: int) -> bytes:
     """Return the `n_bytes` to which a gzip block decompresses.
 
     Raises a ValueError for damaged blocks and for more or fewer bytes.
@@ -79,10 +84,10 @@ def inflate(block, n_bytes):
     return data
 
 
-def _gunzip(raw, check):
+def _gunzip(raw: memoryview, check: Callable[[bytes], None]) -> Content:
     """Decompress the members of a gzip file, which follow each other."""
     parts, size, position, n_members = [], 0, 0, 0
-    member = None
+    member: Any = None
     while position < len(raw) and n_members <= _MAX_MEMBERS:
         if member is None or member.eof:
             if raw[position : position + 2] != GZIP:
@@ -101,9 +106,10 @@ def _gunzip(raw, check):
     return Content(b"".join(parts), damage)
 
 
-def _decompress(member, chunk, *limit):
+def _decompress(member: Any, chunk: memoryview, *limit: int) -> bytes:
     """Decompress with an error that any reader of the message understands."""
     try:
-        return member.decompress(chunk, *limit)
-    except zlib.error as error:
+        data: bytes = member.decompress(chunk, *limit)
+        return data
+    except zlib.error as error:  # type: ignore[misc]
         raise ValueError(f"its compressed data are damaged ({error})") from error

@@ -1,9 +1,15 @@
 """What the name of an all-sky file tells."""
 
+from __future__ import annotations
+
 import os
 import re
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from sksimclr._files.frames import Frames
 
 _NAME = re.compile(
     r"(?<!\d)(?P<date>(?:19|20)\d{6})[_T-]?(?P<time>\d{4}(?:\d\d)?)(?!\d)"
@@ -11,7 +17,7 @@ _NAME = re.compile(
 )
 
 
-def site_and_time(path):
+def site_and_time(path: str | os.PathLike[str]) -> tuple[str, np.datetime64]:
     """Return the site and the time in names such as 20140310_0600_gill_themis19_full.
 
     Parameters
@@ -33,7 +39,7 @@ def site_and_time(path):
     return (match["site"] or "").lower(), as_times([text])[0]
 
 
-def as_times(texts):
+def as_times(texts: list[str]) -> NDArray[np.datetime64]:
     """Return ISO 8601 texts as datetime64[ns], NaT for what is no time.
 
     Parameters
@@ -51,3 +57,16 @@ def as_times(texts):
         if len(texts) == 1:
             return np.array(["NaT"], "datetime64[ns]")
         return np.concatenate([as_times([text]) for text in texts])
+
+
+def named_frames(
+    path: str | os.PathLike[str], images: NDArray[Any], damage: str = ""
+) -> Frames:
+    """Return frames with the site, and the time of a single one, of the file's name."""
+    if images.dtype == bool:
+        images = images * np.uint8(255)
+    site, time = site_and_time(path)
+    frames = Frames(images, site=site, damage=damage)
+    if len(frames) == 1:
+        frames.times[0] = time
+    return frames

@@ -1,8 +1,12 @@
 """What a reader gives of a file."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 MAX_CHANNELS = 4  # of an image
 
@@ -54,16 +58,16 @@ class Frames:
     (2, array(['NaT', 'NaT'], dtype='datetime64[ns]'))
     """
 
-    images: np.ndarray
-    times: np.ndarray = None
+    images: NDArray[Any]
+    times: NDArray[np.datetime64] = None  # type: ignore[assignment]
     site: str = ""
-    metadata: dict = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
     damage: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.times is None:
             unknown = np.full(len(self.images), "NaT", "datetime64[ns]")
             object.__setattr__(self, "times", unknown)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)

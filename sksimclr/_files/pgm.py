@@ -1,12 +1,17 @@
 """Frames in binary PGM files, as the THEMIS, REGO and other imagers write them."""
 
+from __future__ import annotations
+
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sksimclr._files.compressed import ENOUGH, read_content
 from sksimclr._files.file_names import as_times, site_and_time
 from sksimclr._files.frames import Frames
+from sksimclr._files.pictures import read_other_picture
 
 _MAX_HEADER = ENOUGH  # bytes; THEMIS has 1,100
 _MAX_FRAMES = 100_000  # in a file
@@ -21,15 +26,17 @@ _TIME = re.compile(
     rb"[ T](\d\d:\d\d:\d\d(?:\.\d{1,9})?)"
 )
 _SITE = re.compile("[a-z0-9-]{1,16}")
+_Header = re.Match[bytes]
 
 
-def read_pgm(path):
+def read_pgm(path: Path) -> Frames:
     """Read binary PGM images (P5) that follow each other in a file.
 
     Parameters
     ----------
-    path : path-like
-        Of 8 or 16 bits, compressed with gzip or not.
+    path : Path
+        Of 8 or 16 bits, compressed with gzip or not. One whose pixels are text (P2) is
+        left to Pillow.
 
     Returns
     -------
@@ -44,6 +51,8 @@ def read_pgm(path):
         compressed data are damaged.
     """
     data, damage = read_content(path, _check_start)
+    if data.startswith(b"P2"):
+        return read_other_picture(path)
     headers, starts, rest = _find_frames(data)
     if not headers:
         raise ValueError(_and(damage, rest) or "it is empty")
@@ -63,18 +72,20 @@ def read_pgm(path):
     )
 
 
-def _check_start(data):
+def _check_start(data: bytes) -> None:
     """Raise a ValueError if no image can begin here."""
     if _header(data, 0) is None:
         raise ValueError(_no_frame(data, 0, 0))
 
 
-def _find_frames(data):
+def _find_frames(data: bytes) -> tuple[list[_Header], list[int], str]:
     """Return the headers of all complete images, where their pixels begin, and damage.
 
     Raises a ValueError if they are not alike or too many.
     """
-    headers, starts, position = [], [], 0
+    headers: list[_Header] = []
+    starts: list[int] = []
+    position = 0
     while not _END.match(data, position):
         header = _header(data, position)
         if header is None:
@@ -97,19 +108,19 @@ def _find_frames(data):
     return headers, starts, ""
 
 
-def _header(data, position):
+def _header(data: bytes, position: int) -> _Header | None:
     """Return the match of a header, None if there is none at a position."""
     header = _HEADER.match(data, position, position + _MAX_HEADER)
     return header if header and int(header[3]) < 1 << 16 else None
 
 
-def _form(header):
+def _form(header: _Header) -> tuple[int, int, np.dtype[Any]]:
     """Return height, width and dtype as stored of the image with a header."""
     width, height, maximum = (int(header[k]) for k in (1, 2, 3))
     return height, width, np.dtype("u1" if maximum < 256 else ">u2")
 
 
-def _no_frame(data, position, n_frames):
+def _no_frame(data: bytes, position: int, n_frames: int) -> str:
     """Say what is at a position where a frame should begin."""
     head = data[position : position + _MAX_HEADER]
     words = re.sub(rb"#[^\r\n]*+", b"", head).split()
@@ -124,7 +135,7 @@ def _no_frame(data, position, n_frames):
     )
 
 
-def _unlike(headers, header):
+def _unlike(headers: list[_Header], header: _Header) -> str:
     """Say that an image has another form than the first one."""
     (height, width, dtype), (other, wide, kind) = _form(headers[0]), _form(header)
     return (
@@ -134,28 +145,28 @@ def _unlike(headers, header):
     )
 
 
-def _metadata(header):
+def _metadata(header: bytes) -> dict[str, str]:
     """Return the comments of a header as a dict."""
     pairs = _COMMENT.findall(header)
     return {_text(key): _text(value) for key, value in pairs}
 
 
-def _text(data):
+def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace").strip()
 
 
-def _time(header):
+def _time(header: bytes) -> str:
     """Return the ISO 8601 text of when a frame was begun, or "NaT"."""
     match = _TIME.search(header)
     return b"T".join(match.groups()).decode() if match else "NaT"
 
 
-def _site(metadata):
+def _site(metadata: dict[str, str]) -> str:
     """Return the site that a frame names, "" if that is no code of a site."""
     site = metadata.get("Site unique ID", "").lower()
     return site if _SITE.fullmatch(site) else ""
 
 
-def _and(*damages):
+def _and(*damages: str) -> str:
     """Join what is known of the damage of a file."""
     return "; ".join(filter(None, damages))

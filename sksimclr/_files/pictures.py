@@ -1,95 +1,132 @@
-"""Image files, with the values they were written with."""
+"""Frames in PNG, JPEG, TIFF and other image files, with the values as written."""
 
 from __future__ import annotations
 
+import io
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from sksimclr._files.compressed import check_size, read_bytes
+from sksimclr._files.file_names import named_frames
+from sksimclr._files.frames import Frames
+
+_FORMATS = ("PNG", "JPEG", "TIFF")
+_AS_COLOURS = {"P": "RGB", "CMYK": "RGB"}  # what is not light, as light
+_MAX_PIXELS = 1 << 26  # of one image: 8,192 x 8,192
+_PIXEL_BYTES = 8  # of any mode, as Pillow or NumPy keeps it
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read one image file with the values it was written with.
+def read_picture(path: Path) -> Frames:
+    """Read a PNG, JPEG or TIFF image with the values it was written with.
 
     Parameters
     ----------
-    path : str or path-like
-        Any format that Pillow reads, with one frame. PNG with 16-bit colours, as OATH
-        has it, keeps its 16 bits.
+    path : Path
+        Of 8 or 16 bits; PNG with 16-bit colours, as OATH has it, keeps its 16 bits. A
+        file may have several images, such as the pages of a TIFF.
 
     Returns
     -------
-    ndarray of shape (H, W) or (H, W, C)
+    Frames
+        The site is that of a name such as 20140310_060000_gill.png, and so is the time
+        of a single image.
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
     ValueError
-        The file is a directory, damaged, not an image, or has several frames, or
-        colours of 16 bits in another format than PNG, of which Pillow would keep 8.
+        It is none of these, damaged, too large, its images differ in size or type, or
+        it has colours of 16 bits and is no PNG, so that Pillow would keep 8.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(
-            f"Expected an image file, got a directory: {str(path)!r}. Pass its files, "
-            "e.g. sorted(pathlib.Path(folder).glob('*.png'))."
-        )
-    if not path.exists():
-        raise FileNotFoundError(f"There is no image file {str(path)!r}.")
+    return _read(path, _FORMATS)
+
+
+def read_other_picture(path: Path) -> Frames:
+    """Read an image in any format that Pillow knows, as :func:`read_picture` does."""
+    return _read(path, None)
+
+
+def _read(path: Path, formats: tuple[str, ...] | None) -> Frames:
+    """Read what :func:`read_picture` says, in some formats or in all."""
+    data = read_bytes(path)  # Pillow maps files it opens by name, which may shrink
     try:
-        return _decode(path)
+        n_pages, damage = _check(data, formats)
+        images = _decode(data, n_pages)
+    except UnidentifiedImageError as error:
+        expected = "a PNG, JPEG or TIFF image" if formats else "an image"
+        raise ValueError(f"expected {expected}, got something else") from error
     except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(
-            f"Cannot read {str(path)!r} as an image; it is damaged or of another "
-            f"format than its name says. The decoder said: {error}"
-        ) from error
+        raise ValueError(f"it is damaged ({error})") from error
+    return named_frames(path, images, damage)
 
 
-def _decode(path: Path) -> NDArray[Any]:
-    """Read a file with Pillow, around what it would not say or not keep."""
-    from PIL import Image
+def _decode(data: bytes, n_pages: int) -> NDArray[Any]:
+    """Return the images in a file, (n, H, W) or (n, H, W, C)."""
+    pages, first = [], None
+    with _open(data) as image:
+        for number in range(n_pages):
+            image.seek(number)
+            form = image.size, _AS_COLOURS.get(image.mode, image.mode)
+            first = first or form
+            if form != first:
+                raise ValueError(
+                    f"all frames of a file must be alike. Expected {first} (size and "
+                    f"Pillow's mode) as in frame 0, got {form} in frame {number}"
+                )
+            pages.append(_pixels(image, data))
+    return pages[0][np.newaxis] if n_pages == 1 else np.stack(pages)
 
-    image: Any
-    with Image.open(path) as image:
-        if getattr(image, "n_frames", 1) > 1 or _has_more_frames(image, path):
+
+def _open(data: bytes) -> Any:
+    return Image.open(io.BytesIO(data))
+
+
+def _check(data: bytes, formats: tuple[str, ...] | None) -> tuple[int, str]:
+    """Return the number of images in a file, and what is wrong with it.
+
+    Raises a ValueError if it is too large.
+    """
+    with Image.open(io.BytesIO(data), formats=formats) as image:
+        n_pixels, n_pages = math.prod(image.size), getattr(image, "n_frames", 1)
+        if n_pixels > _MAX_PIXELS:
             raise ValueError(
-                f"Expected one image in a file, got several in {str(path)!r}. Read "
-                "them into an array (n, H, W) first."
+                f"it has {image.width:,} x {image.height:,} pixels. At most "
+                f"{_MAX_PIXELS:,} are read"
             )
-        check_colours(image)
-        raw_mode = _raw_mode(image)
-        mode, is_16_bit = image.mode, image.format in ("PNG", "PPM")
-        pixels = np.asarray(image.convert("RGB") if mode == "P" else image)
+        check_size(n_pixels * n_pages * _PIXEL_BYTES)
+        if image.format == "PNG":
+            image.verify()  # checksums, which are not looked at otherwise
+        return n_pages, _following(image, len(data))
+
+
+def _pixels(image: Any, data: bytes) -> NDArray[Any]:
+    """Return the pixels of an open image, around what Pillow would not keep."""
+    raw_mode, mode = _raw_mode(image), image.mode
+    if image.format != "PNG" and raw_mode.startswith(("RGB;16", "RGBA;16")):
+        raise ValueError(
+            f"expected colours of 8 bits in a {image.format} image, got 16 in it, of "
+            "which Pillow keeps 8. Save it as PNG, or read it with another library into "
+            "an array"
+        )
+    is_odd = mode in _AS_COLOURS
+    pixels = np.array(image.convert(_AS_COLOURS[mode]) if is_odd else image)
     if raw_mode in ("RGB;16B", "RGBA;16B"):
-        return (pixels.astype(np.uint16) << 8) | _low_bytes(path)
-    if mode == "I" and is_16_bit:
+        return (pixels.astype(np.uint16) << 8) | _low_bytes(data)
+    if mode == "I" and image.format in ("PNG", "PPM"):
         return pixels.astype(np.uint16)  # Pillow reads their 16 bits as 32
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
-def check_colours(image: Any) -> None:
-    """Raise a ValueError for an open image of whose colours Pillow loses bits."""
-    if image.format != "PNG" and _raw_mode(image).startswith(("RGB;16", "RGBA;16")):
-        raise ValueError(
-            f"Expected colours of 8 bits in a {image.format} image, got 16 in "
-            f"{str(image.filename)!r}, of which Pillow keeps 8. Save it as PNG, or "
-            "read it with another library into an array."
-        )
-
-
-def _low_bytes(path: Path) -> NDArray[np.uint8]:
+def _low_bytes(data: bytes) -> NDArray[np.uint8]:
     """Read the low bytes of 16-bit colours, of which Pillow keeps the high ones.
 
     Taken for little-endian numbers, they are the bytes that Pillow keeps.
     """
-    from PIL import Image
-
-    image: Any
-    with Image.open(path) as image:
+    with _open(data) as image:
         codec, extents, offset, raw_mode = image.tile[0]
         image.tile = [(codec, extents, offset, raw_mode.replace("16B", "16L"))]
         return np.array(image)
@@ -101,10 +138,11 @@ def _raw_mode(image: Any) -> str:
     return layout if isinstance(layout, str) else str(layout[0])
 
 
-def _has_more_frames(image: Any, path: Path) -> bool:
+def _following(image: Any, n_bytes: int) -> str:
     """Say whether images follow the first one in a binary PGM or PPM file."""
     if image.format != "PPM" or image.tile[0][0] != "raw":
-        return False
+        return ""
     n_values = math.prod(image.size) * len(image.getbands())
-    n_bytes = n_values * (2 if _raw_mode(image).endswith("16B") else 1)
-    return bool(path.stat().st_size >= image.tile[0][2] + 2 * n_bytes)
+    size = n_values * (2 if _raw_mode(image).endswith("16B") else 1)
+    n_more = (n_bytes - image.tile[0][2]) // size - 1
+    return f"{n_more} or more images follow its first one" if n_more > 0 else ""

@@ -1,33 +1,44 @@
-"""Readers of all-sky files by the endings of their names, and users' own ones."""
+"""The registry of readers: what reads a file is decided by the ending of its name."""
 
+from __future__ import annotations
+
+import functools
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sksimclr._files.arrays import read_npy
 from sksimclr._files.cdf import read_cdf
 from sksimclr._files.frames import MAX_CHANNELS, Frames, UnreadableFileError
 from sksimclr._files.pgm import read_pgm
-from sksimclr._files.stills import read_npy, read_still
+from sksimclr._files.pictures import read_other_picture, read_picture
 
-_READERS = {
+AnyPath = str | os.PathLike[str]
+ReaderFunction = Callable[[Path], Frames]
+
+_READERS: dict[str, ReaderFunction] = {
     ".pgm": read_pgm,
     ".pgm.gz": read_pgm,
     ".cdf": read_cdf,
-    ".png": read_still,
-    ".jpg": read_still,
-    ".jpeg": read_still,
-    ".tif": read_still,
-    ".tiff": read_still,
+    ".png": read_picture,
+    ".jpg": read_picture,
+    ".jpeg": read_picture,
+    ".tif": read_picture,
+    ".tiff": read_picture,
     ".npy": read_npy,
 }
+_GROUP = "sksimclr.readers"  # of entry points
 _SPEAKING = (ValueError, OSError, SyntaxError, EOFError)  # whose text says enough
 
 
-def read_frames(path):
+def read_frames(path: AnyPath) -> Frames:
     """Read the frames of one all-sky file, whatever wrote it.
 
     Parameters
@@ -42,6 +53,10 @@ def read_frames(path):
         - ``.npy``: an array (H, W), (n, H, W) or (n, H, W, C) of 8 or 16 bits, or of
           floats;
         - others: see :func:`register_reader`.
+
+        The same readers serve `fit` and `transform` of every estimator, where a path
+        that holds one frame is a sample. Colour images with nothing but green, as the
+        OATH data set has them, are taken as grey here, and as they are there.
 
     Returns
     -------
@@ -75,8 +90,11 @@ def read_frames(path):
     return reader_for(path)(path)
 
 
-def register_reader(suffixes, reader):
+def register_reader(suffixes: str | Iterable[str], reader: ReaderFunction) -> None:
     """Let files with other endings be read, such as those of another imager.
+
+    From then on, wherever a path is taken: by :func:`read_frames`,
+    :func:`label_archive` and every estimator.
 
     Parameters
     ----------
@@ -88,6 +106,21 @@ def register_reader(suffixes, reader):
         ``reader(path) -> Frames``, called with a ``pathlib.Path`` by several
         threads at once. Whatever it raises says why a file cannot be read. To label
         an archive on other machines, it must be importable there.
+
+    Raises
+    ------
+    ValueError
+        A suffix is not as described.
+    TypeError
+        `reader` cannot be called.
+
+    Notes
+    -----
+    A package brings readers without a call, for the command line too, by entry points
+    of the group ``sksimclr.readers``: the suffix is the name, the reader the object,
+    in its ``pyproject.toml`` for example ``[project.entry-points."sksimclr.readers"]``
+    and ``".rego.h5" = "rego_reader:read"``. They are imported when a file needs them. A
+    suffix that has a reader here keeps it.
 
     Examples
     --------
@@ -122,8 +155,55 @@ def register_reader(suffixes, reader):
     _READERS.update({suffix.lower(): reader for suffix in suffixes})
 
 
-def reader_for(path):
-    """Return what reads a file, to be called with its path here or elsewhere.
+def known_readers() -> dict[str, ReaderFunction]:
+    """Return {ending of names: reader}: ours and registered ones, then installed ones.
+
+    The latter are imported when a file needs them.
+    """
+    return _installed() | _READERS
+
+
+@functools.cache
+def _installed() -> dict[str, ReaderFunction]:
+    """Return what the entry points of other packages bring."""
+    return {
+        entry.name.lower(): _InstalledReader(entry)
+        for entry in entry_points(group=_GROUP)
+    }
+
+
+@dataclass(frozen=True)
+class _InstalledReader:
+    """A reader that another package brings."""
+
+    entry: EntryPoint
+
+    def __repr__(self) -> str:
+        return self.entry.value
+
+    def __call__(self, path: Path) -> Frames:
+        """Import it and read a file."""
+        try:
+            function = self.entry.load()
+        except Exception as error:
+            raise ImportError(
+                f"The reader of {self.entry.name} files, {self.entry.value!r}, cannot "
+                f"be imported: {error}. Mend or remove the package that brings it as "
+                f"an entry point of {_GROUP!r}."
+            ) from error
+        frames: Frames = function(path)
+        return frames
+
+
+def _suffix_of(path: AnyPath) -> str | None:
+    """Return the longest known ending of a file's name, None if there is none."""
+    name = os.path.basename(path).lower()
+    fitting = [suffix for suffix in known_readers() if name.endswith(suffix)]
+    return max(fitting, key=len) if fitting else None
+
+
+def reader_for(path: AnyPath) -> Reader:
+    """Return what reads an all-sky file, to be called with its path here or elsewhere.
 
     Parameters
     ----------
@@ -136,108 +216,78 @@ def reader_for(path):
         reader is registered for the ending of the name, it says so in an
         UnreadableFileError.
     """
-    name = os.path.basename(path).lower()
-    fitting = [suffix for suffix in _READERS if name.endswith(suffix)]
-    return _Reader(_READERS[max(fitting, key=len)] if fitting else _refuse)
+    suffix = _suffix_of(path)
+    return Reader(_refuse if suffix is None else known_readers()[suffix])
 
 
-def _refuse(path):
-    """Stand for the reader that there is not."""
-    raise ValueError(
-        f"expected a name that ends in {', '.join(sorted(_READERS))}. Register a "
-        "reader for others, see sksimclr.archive.register_reader"
-    )
-
-
-def find_files(where):
-    """Find the files that there are readers for.
+def read_image(path: AnyPath) -> NDArray[Any]:
+    """Read the one frame in a file, with the values it was written with.
 
     Parameters
     ----------
-    where : str, path-like, or sequence of them
-        Files, which are kept whatever their names are, and folders, which are searched
-        with all folders in them. Of a folder, these files are left out: those for
-        whose names there is no reader, hidden ones, THEMIS's ``_wide_`` variants, and
-        those of which the same folder has the compressed form too (``.pgm`` beside
-        ``.pgm.gz``).
+    path : str or path-like
+        What reads it depends on the ending of its name, as in :func:`read_frames`; of
+        endings that no reader has, any format that Pillow reads.
 
     Returns
     -------
-    list of Path
-        Absolute, sorted by their texts, each once.
+    ndarray of shape (H, W) or (H, W, C)
 
     Raises
     ------
     FileNotFoundError
-        There is no such file or folder.
+        There is no such file.
     ValueError
-        There is no file to read.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from sksimclr.archive import find_files
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for name in ("b.pgm", "b.pgm.gz", "a.cdf", "readme.txt"):
-    ...     (folder / name).touch()
-    >>> [path.name for path in find_files(folder)]
-    ['a.cdf', 'b.pgm.gz']
+        The file is a directory, damaged, not an image, or has several frames.
     """
-    return [Path(path) for path in find_paths(where)]
-
-
-def find_paths(where):
-    """Find files like :func:`find_files`, as texts, which takes a third of the time."""
-    one = isinstance(where, (str, os.PathLike))
-    found = set()
-    for path in [where] if one else where:
-        path = os.path.abspath(path)
-        if os.path.isdir(path):
-            found.update(_in_folder(path))
-        elif os.path.exists(path):
-            found.add(path)
-        else:
-            raise FileNotFoundError(f"There is no file or folder {path!r}.")
-    if not found:
+    if os.path.isdir(path):
         raise ValueError(
-            f"No file to read in {where!r}. Looked for names that end in "
-            f"{', '.join(sorted(_READERS))}, in all folders of it."
+            f"Expected an image file, got a directory: {os.fspath(path)!r}. Pass its "
+            "files, e.g. sorted(pathlib.Path(folder).glob('*.png'))."
         )
-    return sorted(found)
+    suffix = _suffix_of(path)
+    function = read_other_picture if suffix is None else known_readers()[suffix]
+    frames = Reader(function).as_stored(path)
+    if len(frames) > 1:
+        raise ValueError(
+            f"Expected one frame in a file, got {len(frames)} in {os.fspath(path)!r}. "
+            "Read them into an array first: sksimclr.archive.read_frames(path).images."
+        )
+    if frames.damage:
+        raise _unreadable(Path(path), frames.damage)
+    image: NDArray[Any] = frames.images[0]
+    return image
 
 
-def _in_folder(top):
-    """Yield the paths of the files in a folder and in all folders of it."""
-    suffixes, seen = tuple(_READERS), set()
-    for folder, folders, names in os.walk(top, onerror=_raise, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        lower = {name: name.lower() for name in names}
-        wanted = {low for low in lower.values() if low.endswith(suffixes)}
-        for name, low in lower.items():
-            is_odd = low[0] == "." or "_wide_" in low or f"{low}.gz" in wanted
-            if low in wanted and not is_odd:
-                yield os.path.join(folder, name)
-
-
-def _raise(error):
-    """Let no folder be left out because it cannot be read."""
-    raise error
+def _refuse(path: Path) -> Frames:
+    """Stand for the reader that there is not."""
+    raise ValueError(
+        f"expected a name that ends in {', '.join(sorted(known_readers()))}. Register "
+        "a reader for others, see sksimclr.archive.register_reader"
+    )
 
 
 @dataclass(frozen=True)
-class _Reader:
+class Reader:
     """A reader whose errors name the file and whose frames are what they should be."""
 
-    function: Any
+    function: ReaderFunction
 
-    def __call__(self, path):
-        """Read a file."""
+    def __call__(self, path: AnyPath) -> Frames:
+        """Read the frames of the sky in a file: of colours, green alone is grey."""
+        path = Path(path)
+        frames = self.as_stored(path)
+        problem = _problem_of_type(frames.images.dtype)
+        if problem:
+            raise _unreadable(path, f"its reader {_name(self.function)} {problem}")
+        images = frames.images
+        is_colour = images.ndim == 4 and images.shape[3] > 2
+        if is_colour and not images[..., (0, 2)].any():
+            frames = replace(frames, images=np.ascontiguousarray(images[..., 1]))
+        return frames
+
+    def as_stored(self, path: AnyPath) -> Frames:
+        """Read all that is in a file."""
         path = Path(path)
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise _unreadable(path, "it is not a regular file")
@@ -254,18 +304,18 @@ class _Reader:
         return _in_our_types(frames)
 
 
-def _unreadable(path, reason):
+def _unreadable(path: Path, reason: str) -> UnreadableFileError:
     """Return the error of a file, with its name unless the reason has it."""
     start = "" if str(path) in reason else f"Cannot read {str(path)!r}: "
     return UnreadableFileError(f"{start}{reason.rstrip('.')}.")
 
 
-def _name(function):
+def _name(function: ReaderFunction) -> str:
     """Say which function it is."""
     return getattr(function, "__qualname__", repr(function))
 
 
-def _problem(frames):
+def _problem(frames: Any) -> str:
     """Say what is wrong with what a reader returned; "" for nothing."""
     if not isinstance(frames, Frames):
         return f"should return Frames, got {type(frames).__name__}"
@@ -280,11 +330,6 @@ def _problem(frames):
             f"should return at least one frame of 1 to {MAX_CHANNELS} channels, got an "
             f"array of shape {images.shape}"
         )
-    if images.dtype.kind != "f" and images.dtype.newbyteorder("=") not in ("u1", "u2"):
-        return (
-            "should return images of uint8, uint16 or floats, got "
-            f"{images.dtype}. Change their type to what holds their values"
-        )
     if np.shape(times) != images.shape[:1] or np.asarray(times).dtype.kind != "M":
         return (
             f"should return {len(images)} times of datetime64, one for each frame, got "
@@ -296,7 +341,17 @@ def _problem(frames):
     return ""
 
 
-def _in_our_types(frames):
+def _problem_of_type(dtype: np.dtype[Any]) -> str:
+    """Say that there is a type of which an archive cannot be labelled."""
+    if dtype.kind != "f" and dtype not in ("u1", "u2"):
+        return (
+            f"should return images of uint8, uint16 or floats, got {dtype}. Change "
+            "their type to what holds their values"
+        )
+    return ""
+
+
+def _in_our_types(frames: Frames) -> Frames:
     """Return frames whose times and byte order are ours, the same ones if they are."""
     images = frames.images
     native = images.astype(images.dtype.newbyteorder("="), copy=False)

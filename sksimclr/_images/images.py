@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sksimclr._files.frames import MAX_CHANNELS
-from sksimclr._files.pictures import read_image
+from sksimclr._files.readers import read_image
 
 _CHECK_BLOCK = 1 << 24  # bytes looked at in one go when searching for NaN
 _MAX_READERS = 4  # threads that decode files

@@ -5,8 +5,9 @@ set. It can be stopped at any moment and goes on where it was, on the threads of
 machine or on a Dask cluster: ``pip install "sksimclr[archive]"``.
 """
 
+from sksimclr._files.finding import find_files
 from sksimclr._files.frames import Frames, UnreadableFileError
-from sksimclr._files.readers import find_files, read_frames, register_reader
+from sksimclr._files.readers import read_frames, register_reader
 from sksimclr.archive._catalogue import read_catalogue, read_failures
 from sksimclr.archive._labelling import LabelRun, label_archive
 from sksimclr.archive._models import load_model, save_model

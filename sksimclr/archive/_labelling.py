@@ -10,7 +10,8 @@ from itertools import groupby
 from joblib import cpu_count
 from tqdm import tqdm
 
-from sksimclr._files.readers import find_paths, reader_for
+from sksimclr._files.finding import find_paths
+from sksimclr._files.readers import reader_for
 from sksimclr.archive._catalogue import (
     forget_unread,
     locked,

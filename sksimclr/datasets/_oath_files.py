@@ -207,7 +207,7 @@ def read_images(filenames):
 
 def _read_green(filename):
     """Return the one channel of an image that has signal, (height, width)."""
-    from sksimclr._files.pictures import read_image
+    from sksimclr._files.readers import read_image
 
     image = read_image(str(filename))
     if image.ndim == 2:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sksimclr import AuroraPreprocessor
-from sksimclr._files.pictures import read_image
+from sksimclr._files.readers import read_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import real_data  # noqa: E402

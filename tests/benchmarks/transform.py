@@ -25,7 +25,7 @@ from torch import nn
 
 from sksimclr import SimCLRTransformer
 from sksimclr._engine.embedding import default_batch_size
-from sksimclr._files.pictures import read_image
+from sksimclr._files.readers import read_image
 from sksimclr.datasets import make_aurora
 
 _HAS_ONNX = all(

@@ -20,7 +20,8 @@ from mutants import (
 
 from sksimclr._files import readers
 from sksimclr._files.file_names import site_and_time
-from sksimclr._files.readers import find_paths, reader_for
+from sksimclr._files.finding import find_paths
+from sksimclr._files.readers import reader_for
 from sksimclr.archive import (
     Frames,
     UnreadableFileError,

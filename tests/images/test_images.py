@@ -13,7 +13,7 @@ from png import write_png_16
 from sklearn.base import BaseEstimator
 
 from sksimclr._estimators.validation import check_images
-from sksimclr._files.pictures import read_image
+from sksimclr._files.readers import read_image
 from sksimclr._images.images import FileImages, as_images
 
 
@@ -263,7 +263,7 @@ def test_files_with_several_frames_are_refused(rng, tmp_path):
     raw = tmp_path / "frames.pgm"
     raw.write_bytes((b"P5\n7 5\n65535\n" + bytes(70)) * 3)
     for path in (pages, raw):
-        with pytest.raises(ValueError, match=f"got several in '.*{path.name}'"):
+        with pytest.raises(ValueError, match=f"one frame .* got 3 in '.*{path.name}'"):
             read_image(path)
 
 

@@ -6,7 +6,7 @@ from archive_files import write_png
 from PIL import Image
 from real_data import oath_paths
 
-from sksimclr._files import compressed, stills
+from sksimclr._files import compressed, pictures
 from sksimclr.archive import UnreadableFileError, read_frames
 
 # Images
@@ -55,7 +55,7 @@ def test_modes_of_images_are_arrays_of_ours(tmp_path, mode):
     image.save(path)
     images = read_frames(path).images
     assert images.shape[:3] == (1, 6, 7) and images.dtype.name in ("uint8", "float32")
-    expected = image.convert("RGB") if mode == "P" else image
+    expected = image.convert("RGB") if mode in ("P", "CMYK") else image
     scale = 255 if mode == "1" else 1
     np.testing.assert_array_equal(images[0], scale * np.asarray(expected, images.dtype))
 
@@ -114,7 +114,9 @@ def test_colours_of_16_bits_are_not_cut_to_8(tmp_path, rng):
     path.write_bytes(colour_tiff(pixels))
     with Image.open(path) as image:
         np.testing.assert_array_equal(np.asarray(image), pixels >> 8)
-    with pytest.raises(UnreadableFileError, match="got 16 in .* Pillow keeps 8"):
+    with pytest.raises(
+        UnreadableFileError, match="got 16 in it, of which Pillow keeps 8"
+    ):
         read_frames(path)
 
 
@@ -128,7 +130,7 @@ def test_foreign_formats_are_not_tried(tmp_path):
 
 def test_large_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     """By what their headers say."""
-    monkeypatch.setattr(stills, "_MAX_PIXELS", 99)
+    monkeypatch.setattr(pictures, "_MAX_PIXELS", 99)
     path = write_png(tmp_path / "x.png", np.zeros((1, 10, 10), np.uint8))
     with pytest.raises(UnreadableFileError, match="10 x 10 pixels. At most 99"):
         read_frames(path)
