@@ -78,7 +78,7 @@ PAPER = {
     "lr": 3e-4,
 }
 SMALL = {
-    "image_size": 64,
+    "image_size": 40 if options.quick else 64,
     "augmentations": (ResizedCrop(scale=(0.2, 1.0)), VerticalFlip()),
     "max_epochs": 1 if options.quick else 24,
     "batch_size": 64,

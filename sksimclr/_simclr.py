@@ -20,7 +20,8 @@ class SimCLRTransformer(ViewTransformer):
     ----------
     encoder : str or callable, default="resnet18"
         A torchvision ResNet, trained from random weights ("resnet18", "resnet34",
-        "resnet50", "resnet101", "resnet152"), or an importable factory
+        "resnet50", "resnet101", "resnet152"); "timm:" and the name of a model of timm,
+        an extra, such as "timm:convnext_atto"; or an importable factory
         ``f(n_channels) -> nn.Module`` of networks that map ``(n, C, H, W)`` to
         ``(n, n_features)``.
     temperature : float, default=0.5

@@ -42,11 +42,14 @@ def write_pgm(path, images, times=None, site="gill"):
     return path
 
 
-def write_cdf(path, images, times, site="gill", *, layout="legacy", **options):
+def write_cdf(
+    path, images, times, site="gill", *, layout="legacy", tt2000=None, **options
+):
     """Write (n, H, W) as the THEMIS level 1 CDF of one hour.
 
     The "legacy" layout has a record, an epoch and a time in whole seconds per frame;
-    that of "2024" one record (H, W, n), whose epoch is of no use. `options` are those
+    that of "2024" one record (H, W, n), whose epoch is of no use. With `tt2000`, int64,
+    these are the only times. `options` are those
     of cdflib's writer, for the file ("Majority", "Encoding", "Compressed", "Checksum")
     or the images ("Compress", "Block_Factor", ...).
     """
@@ -65,15 +68,19 @@ def write_cdf(path, images, times, site="gill", *, layout="legacy", **options):
         of_file |= {key: options.pop(key)} if key in options else {}
     file = CDF(path, cdf_spec=of_file, delete=True)
     file.BLOCKING_BYTES = 1  # else it makes blocks of 64 KiB whatever Block_Factor says
-    kind = {"u1": "CDF_UINT1", "u2": "CDF_UINT2"}[images.dtype.str[1:]]
+    kinds = {"u1": "UINT1", "u2": "UINT2", "i1": "INT1", "i2": "INT2", "i4": "INT4"}
+    kind = f"CDF_{kinds[images.dtype.str[1:]]}"
     if of_file["Majority"] == "Column_major":  # the writer leaves that to its caller
         flat = [image.ravel(order="F") for image in images]
         images = np.reshape(flat, images.shape)
     _write_variable(file, name, kind, images, **options)
     rows = np.arange(images.shape[1], dtype=np.uint16)[np.newaxis]
     _write_variable(file, f"{name}_row", "CDF_UINT2", rows, Rec_Vary=False)
-    _write_variable(file, f"{name}_time", "CDF_REAL8", seconds)
-    _write_variable(file, f"{name}_epoch", "CDF_EPOCH", epochs)
+    if tt2000 is not None:
+        _write_variable(file, f"{name}_epoch", "CDF_TIME_TT2000", tt2000)
+    else:
+        _write_variable(file, f"{name}_time", "CDF_REAL8", seconds)
+        _write_variable(file, f"{name}_epoch", "CDF_EPOCH", epochs)
     file.close()
     return path
 

@@ -26,7 +26,7 @@ from archive_files import (
 from PIL import Image
 
 from sksimclr._files import compressed
-from sksimclr.archive import Frames, UnreadableFileError, read_frames
+from sksimclr.archive import Frames, UnreadableFileError, read_frames, register_reader
 from sksimclr.datasets import make_aurora
 
 N_FRAMES = 4
@@ -284,6 +284,8 @@ class Reader:
         The files that were damaged, by format.
     inflater : str, optional
         Name of the module that decompresses, instead of the one that is there.
+    others : dict of str to callable, optional
+        Readers to compare with, by the endings of names.
 
     Attributes
     ----------
@@ -291,8 +293,8 @@ class Reader:
         Seconds and megabytes of private memory of the worst files so far.
     """
 
-    def __init__(self, sources, inflater=None):
-        self._arguments = sources, inflater
+    def __init__(self, sources, inflater=None, others=None):
+        self._arguments = sources, inflater, others or {}
         self._process = None
         self.slowest = self.largest = (0.0, None)
 
@@ -347,12 +349,14 @@ class Reader:
             self._process = None
 
 
-def _serve(pipe, sources, inflater):
+def _serve(pipe, sources, inflater, others):
     """Read one file after the other, with limited memory."""
     import resource  # which not all systems have
 
     if inflater is not None:
         compressed.zlib = importlib.import_module(inflater)
+    for suffix, reader in others.items():
+        register_reader(suffix, reader)
     limit = _status("VmSize") + (MEGABYTES << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     originals = {form: read_frames(path) for form, path in sources.items()}

@@ -2,7 +2,7 @@
 
 import pytest
 import sklearn
-from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 from sklearn.utils.fixes import parse_version
 from tiny import tiny_fine_tuned, tiny_pretrained, tiny_simclr
 
@@ -16,7 +16,21 @@ ESTIMATORS = {
 }
 
 
-@parametrize_with_checks(list(ESTIMATORS))
+def name_of(check):
+    """Return a name that is the same in every process, which reprs are not."""
+    arguments = [f"{key}={value}" for key, value in check.keywords.items()]
+    return "-".join([check.func.__name__, *arguments])
+
+
+# parametrize_with_checks names tests after reprs
+CHECKS = [
+    pytest.param(each, check, id=f"{type(each).__name__}-{name_of(check)}")
+    for estimator in ESTIMATORS
+    for each, check in estimator_checks_generator(estimator)
+]
+
+
+@pytest.mark.parametrize(("estimator", "check"), CHECKS)
 def test_scikit_learn_check(estimator, check):
     """Every check passes; there is no list of expected failures."""
     check(estimator)
@@ -33,7 +47,9 @@ def test_no_check_is_skipped(estimator, n_checks):
 
 @pytest.mark.slow
 def test_scikit_learn_checks_on_resnet18():
-    """The checks also pass on the default encoder."""
-    simclr = SimCLRTransformer(image_size=32, max_epochs=1, batch_size=16, device="cpu")
+    """The checks also pass on the default encoder, with all its layers."""
+    simclr = SimCLRTransformer(
+        image_size=16, stem="imagenet", max_epochs=1, batch_size=16, device="cpu"
+    )
     results = check_estimator(simclr, on_skip=None)
     assert {result["status"] for result in results} == {"passed"}

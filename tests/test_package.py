@@ -182,7 +182,7 @@ def test_installation_page_has_every_requirement_and_extra():
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     texts = project["dependencies"] + extras["plot"] + extras["oath"]
-    texts += extras["weights"] + extras["archive"]
+    texts += extras["timm"] + extras["weights"] + extras["archive"]
     page = (_ROOT / "docs" / "install.rst").read_text()
     table = page[page.index("package        oldest  newest") :]
     rows = re.findall(r"^([\w-]+) +([\d.]+) +[\d.]+$", table, re.MULTILINE)

@@ -92,11 +92,11 @@ def image_encoder(n_channels):
 
 @pytest.mark.slow
 def test_resnet18_embeddings_of_digits_beat_the_untrained_encoder():
-    """Twenty epochs are worth many points on held-out digits (.90 against .76)."""
+    """Ten epochs are worth many points on held-out digits."""
     images, target = load_digits(return_X_y=True)
     images, target = images[:600].reshape(-1, 8, 8) / 16, target[:600]
     scores = {}
-    for epochs in (0, 20):
+    for epochs in (0, 10):
         simclr = SimCLRTransformer(
             image_size=32,
             stem="imagenet",
@@ -110,7 +110,7 @@ def test_resnet18_embeddings_of_digits_beat_the_untrained_encoder():
         embeddings = simclr.fit_transform(images)
         probe = LogisticRegression(max_iter=2000)
         scores[epochs] = cross_val_score(probe, embeddings, target, cv=3).mean()
-    assert scores[20] > scores[0] + 0.05
+    assert scores[10] > scores[0] + 0.05
 
 
 def test_loss_falls_while_training(digits):

@@ -34,6 +34,7 @@ from sksimclr._estimators.network import (
 )
 from sksimclr._estimators.stored import SkopsMixin
 from sksimclr._estimators.validation import (
+    EncoderName,
     Interval,
     StrOptions,
     check_images,
@@ -68,7 +69,7 @@ class ViewTransformer(
 
     _parameter_constraints = {
         **TRAINING_CONSTRAINTS,
-        "encoder": [StrOptions(set(RESNETS)), callable],
+        "encoder": [EncoderName(set(RESNETS)), callable],
         "projection_dim": [Interval(Integral, 1, None, closed="left")],
         "image_size": [Interval(Integral, 1, None, closed="left")],
         "stem": [StrOptions({"auto", "imagenet", "cifar"})],

@@ -15,6 +15,16 @@ from sksimclr._files.frames import Frames
 
 _IMAGES = re.compile(r"[a-z]{3}_[a-z]{3}_(?P<site>[a-z0-9]{3,8})")  # thg_asf_gill
 _EPOCH_OF_1970 = 62_167_219_200_000  # milliseconds since the year 0
+_TT_BEFORE_TAI = 32.184  # seconds; TT2000 counts nanoseconds of TT from noon of:
+_NOON_OF_2000 = np.datetime64("2000-01-01T12:00:00", "ns")
+_LEAP_SECONDS = {  # TAI - UTC in seconds, since digital cameras look at the sky
+    "1999-01-01": 32,
+    "2006-01-01": 33,
+    "2009-01-01": 34,
+    "2012-07-01": 35,
+    "2015-07-01": 36,
+    "2017-01-01": 37,
+}
 _LAST_SECOND = 2**32  # of the years that a time is believed to be in, to 2106
 
 
@@ -25,13 +35,15 @@ def read_cdf(path: Path) -> Frames:
     ----------
     path : Path
         Its images are the first variable with a name like ``thg_asf_gill``, a record
-        per frame or, since 2024, all frames in one record (row, column, frame).
+        per frame or, since 2024, all frames in one record (row, column, frame). Signed
+        ones become unsigned.
 
     Returns
     -------
     Frames
         The site is that in the variable's name. Times are those of the variable
-        ``..._epoch`` or, if it has none for each frame, of ``..._time``.
+        ``..._epoch`` (CDF_EPOCH or CDF_TIME_TT2000) or, if it has none for each frame,
+        of ``..._time``, in UTC.
 
     Raises
     ------
@@ -48,8 +60,10 @@ def read_cdf(path: Path) -> Frames:
     if is_cube:
         records = np.ascontiguousarray(np.moveaxis(records[0], -1, 0))
     damages += [] if damage else [_disagreement(file, name, len(records))]
+    images, negative = _unsigned(np.ascontiguousarray(records))
+    damages.append(negative)
     return Frames(
-        np.ascontiguousarray(records),
+        images,
         times=_times(file, name, len(records), is_cube=is_cube),
         site=_IMAGES.sub(r"\g<site>", name.lower()),
         damage="; ".join(filter(None, damages)),
@@ -59,14 +73,25 @@ def read_cdf(path: Path) -> Frames:
 def _image_variable(file: CDFFile) -> str:
     """Return the name of the variable that holds images."""
     for name, variable in file.variables.items():
-        is_image = len(variable.shape) in (2, 3) and variable.dtype.kind == "u"
+        is_image = len(variable.shape) in (2, 3) and variable.dtype.kind in "iu"
         if _IMAGES.fullmatch(name.lower()) and is_image:
             return name
-    found = ", ".join(file.variables) or "none"
+    found = [f"{name} {v.dtype} {v.shape}" for name, v in file.variables.items()]
     raise ValueError(
-        "expected a variable of images with a name like thg_asf_gill, got these "
-        f"variables: {found}. {file.damage}".strip()
+        "expected a variable of integers (row, column) for each frame with a name like "
+        f"thg_asf_gill, got these variables: {', '.join(found) or 'none'}. "
+        f"{file.damage}".strip()
     )
+
+
+def _unsigned(images: NDArray[Any]) -> tuple[NDArray[Any], str]:
+    """Return images of unsigned integers, and what is wrong with signed ones."""
+    if images.dtype.kind == "u":
+        return images, ""
+    n_negative = int((images < 0).sum())
+    damage = f"{n_negative:,} of its values are below zero and read as 0"
+    dtype = np.dtype(f"u{images.dtype.itemsize}")
+    return np.maximum(images, 0).astype(dtype), damage if n_negative else ""
 
 
 def _disagreement(file: CDFFile, name: str, n_frames: int) -> str:
@@ -88,7 +113,7 @@ def _times(
     whole seconds that are up to a tenth of a second away.
     """
     seconds = _per_frame(file, f"{name}_time", n_frames)
-    epochs = (_per_frame(file, f"{name}_epoch", n_frames) - _EPOCH_OF_1970) / 1000
+    epochs = _epochs(file, f"{name}_epoch", n_frames)
     better, other = (seconds, epochs) if is_cube else (epochs, seconds)
     seconds = np.where(_is_known(better), better, other)
     known = _is_known(seconds)
@@ -96,15 +121,34 @@ def _times(
     return np.where(known, micros, np.datetime64("NaT")).astype("datetime64[ns]")
 
 
+def _epochs(file: CDFFile, name: str, n_frames: int) -> NDArray[np.float64]:
+    """Return the epochs of the frames in seconds since 1970, UTC; NaN if unknown."""
+    values = _per_frame(file, name, n_frames)
+    if name in file.variables and file.variables[name].dtype.kind == "i":
+        return _seconds_of_tt2000(values)
+    return (values - _EPOCH_OF_1970) / 1000
+
+
+def _seconds_of_tt2000(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return CDF_TIME_TT2000 as seconds since 1970, UTC; NaN before 1999."""
+    offsets = _TT_BEFORE_TAI + np.array(list(_LEAP_SECONDS.values()))
+    days = np.array(list(_LEAP_SECONDS), "datetime64[ns]") - _NOON_OF_2000
+    begins = days.astype(np.int64) + np.round(1e9 * offsets).astype(np.int64)
+    place = np.searchsorted(begins, values, side="right") - 1
+    noon = _NOON_OF_2000.astype(np.int64) / 1e9
+    seconds = noon + values / 1e9 - offsets[place]
+    return np.where(place >= 0, seconds, np.nan)
+
+
 def _is_known(seconds: NDArray[Any]) -> NDArray[np.bool_]:
     """Say which times are neither fill values nor nonsense."""
     return (seconds > 0) & (seconds < _LAST_SECOND)
 
 
-def _per_frame(file: CDFFile, name: str, n_frames: int) -> NDArray[np.float64]:
+def _per_frame(file: CDFFile, name: str, n_frames: int) -> NDArray[Any]:
     """Return a variable's values for the frames, NaN if it has too few."""
     unknown = np.full(n_frames, np.nan)
-    if name not in file.variables or file.variables[name].dtype.kind != "f":
+    if name not in file.variables:
         return unknown
     try:
         records, _ = file.read(name)

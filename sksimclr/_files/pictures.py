@@ -109,8 +109,8 @@ def _pixels(image: Any, data: bytes) -> NDArray[Any]:
     if image.format != "PNG" and raw_mode.startswith(("RGB;16", "RGBA;16")):
         raise ValueError(
             f"expected colours of 8 bits in a {image.format} image, got 16 in it, of "
-            "which Pillow keeps 8. Save it as PNG, or read it with another library into "
-            "an array"
+            "which Pillow keeps 8. Save it as PNG, or read it with another library "
+            "into an array"
         )
     is_odd = mode in _AS_COLOURS
     pixels = np.array(image.convert(_AS_COLOURS[mode]) if is_odd else image)

@@ -9,6 +9,11 @@ import torchvision.models
 from torch import nn
 
 from sksimclr._machine.random import torch_seeded
+from sksimclr._networks.timm_models import (
+    is_timm_name,
+    make_timm_model,
+    without_classifier,
+)
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 CIFAR_SIZE = 32  # largest image side, in pixels, that gets the small stem by default
@@ -50,7 +55,8 @@ def make_encoder(
     Parameters
     ----------
     encoder : str or callable
-        Name of a torchvision ResNet, or a factory ``f(n_channels) -> nn.Module``.
+        Name of a torchvision ResNet, "timm:" and the name of a model of timm, or a
+        factory ``f(n_channels) -> nn.Module``.
     n_channels : int
         Channels of the images.
     image_size : int
@@ -67,13 +73,20 @@ def make_encoder(
     Raises
     ------
     ValueError
-        `encoder` is a network, not a factory.
+        `encoder` is a network, not a factory; or timm has no network of that name.
+    ImportError
+        timm is not installed.
     """
     if isinstance(encoder, nn.Module):
         raise ValueError(
             "encoder must be a name or a factory f(n_channels) -> nn.Module that every "
             f"fit calls; got a network, {type(encoder).__name__}(...)."
         )
+    if is_timm_name(encoder):
+        network = make_timm_model(
+            str(encoder), n_channels=n_channels, trained=False, image_size=image_size
+        )
+        return without_classifier(network)
     if isinstance(encoder, str):
         return _make_resnet(encoder, n_channels, _resolve_stem(stem, image_size))
     return encoder(n_channels)

@@ -17,6 +17,12 @@ from torchvision.models import WeightsEnum
 
 from sksimclr._machine.random import torch_seeded
 from sksimclr._networks.encoders import EncoderFactory
+from sksimclr._networks.timm_models import (
+    is_timm_name,
+    make_timm_model,
+    scaling_of,
+    without_classifier,
+)
 from sksimclr._networks.weights import load_state, read_tensors
 
 Weights = Any  # str, path-like, member of a WeightsEnum of torchvision, or None
@@ -69,22 +75,30 @@ class Backbone(nn.Module):
 
 
 def make_backbone(
-    backbone: str | EncoderFactory, weights: Weights, *, layer: str, seed: int
+    backbone: str | EncoderFactory,
+    weights: Weights,
+    *,
+    layer: str,
+    image_size: int | None,
+    seed: int,
 ) -> tuple[Backbone, int]:
     """Build a network and load its weights.
 
     Parameters
     ----------
     backbone : str or callable
-        Name of a classifier of torchvision, or a factory that is called as ``f(3)`` and
-        returns a network for RGB images in [0, 1] that normalises them itself.
+        Name of a classifier of torchvision, "timm:" and the name of a model of timm, or
+        a factory that is called as ``f(3)`` and returns a network for RGB images in
+        [0, 1] that normalises them itself.
     weights : str, path-like, WeightsEnum or None
-        "imagenet" (torchvision's best), a member of torchvision's enumeration or its
-        name, the file of a state dict, or None for what the factory returns; for a
-        name, random weights.
+        "imagenet" (torchvision's best, or what timm has for the name), a member of
+        torchvision's enumeration or its name, the file of a state dict, or None for
+        what the factory returns; for a name, random weights.
     layer : {"features", "logits"}
         Of a torchvision classifier, return the input of its last linear layer, or its
         output. Networks of factories are taken as they are.
+    image_size : int or None
+        Side of the images, pixels, for networks that are built for one.
     seed : int
         Of random weights.
 
@@ -111,6 +125,8 @@ def make_backbone(
     with torch_seeded(seed):
         if callable(backbone):
             return _from_factory(backbone, weights), IMAGE_SIZE
+        if is_timm_name(backbone):
+            return _from_timm(backbone, weights, layer, image_size)
         return _from_torchvision(backbone, weights, layer)
 
 
@@ -147,6 +163,27 @@ def _from_torchvision(name: str, weights: Weights, layer: str) -> tuple[Backbone
     asked = (chosen or enum.DEFAULT).transforms()
     image_size = int(asked.crop_size[0]) if chosen or weights else IMAGE_SIZE
     return Backbone(network, list(asked.mean), list(asked.std)), image_size
+
+
+def _from_timm(
+    name: str, weights: Weights, layer: str, image_size: int | None
+) -> tuple[Backbone, int]:
+    """Build a network of timm, which scales as its weights ask."""
+    is_trained = weights == "imagenet"
+    if not is_trained and weights is not None and not _is_file_name(weights):
+        raise ValueError(
+            "Weights of networks of timm are 'imagenet' (those that timm has for the "
+            f"name), the path of a state dict, or None, got {weights!r}."
+        )
+    network = make_timm_model(
+        name, n_channels=3, trained=is_trained, image_size=image_size
+    )
+    if _is_file_name(weights):
+        _load_file(network, _existing(weights))
+    mean, std, size = scaling_of(network)
+    if layer == "features":
+        network = without_classifier(network)
+    return Backbone(network, mean, std), size
 
 
 def _check_name(name: str) -> None:

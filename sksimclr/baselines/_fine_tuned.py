@@ -53,7 +53,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
     Parameters
     ----------
     encoder : str, callable or SimCLRTransformer, default="resnet18"
-        A classifier of torchvision or a factory, as `backbone` of
+        A classifier of torchvision, "timm:NAME" or a factory, as `backbone` of
         :class:`PretrainedTransformer`; or a fitted
         :class:`~sksimclr.SimCLRTransformer`, a copy of whose encoder is trained. To
         clone or cross-validate the latter, wrap it:
@@ -327,7 +327,13 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
                     "FineTunedClassifier: expected a SimCLRTransformer inside "
                     f"FrozenEstimator, got {type(encoder).__name__}."
                 )
-            return make_backbone(encoder, self.weights, layer="features", seed=seed)
+            return make_backbone(
+                encoder,
+                self.weights,
+                layer="features",
+                image_size=self.image_size,
+                seed=seed,
+            )
         if not hasattr(encoder, "encoder_"):
             raise NotFittedError(
                 "FineTunedClassifier: encoder is a SimCLRTransformer that is not "

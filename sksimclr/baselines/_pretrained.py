@@ -35,18 +35,21 @@ class PretrainedTransformer(
     Parameters
     ----------
     backbone : str or callable, default="inception_v3"
-        A classifier of torchvision, ``torchvision.models.list_models()``; or an
+        A classifier of torchvision, ``torchvision.models.list_models()``; "timm:" and
+        the name of a model of timm, an extra, such as "timm:inception_v4.tf_in1k", the
+        network of the first row of [1]_, or "timm:vit_small_patch14_dinov2"; or an
         importable factory that is called as ``f(3)`` and returns an ``nn.Module`` that
         maps RGB images ``(n, 3, H, W)`` in [0, 1] to features ``(n, n_features)`` and
         normalises them itself.
     weights : str, path-like, torchvision enum or None, default="imagenet"
-        "imagenet" is the best that torchvision has, downloaded once by torch.hub; or a
+        "imagenet" is the best that torchvision has, downloaded once by torch.hub, or
+        what timm has for the name, whatever it was trained on; or a
         member of its enumeration such as
         ``torchvision.models.ResNet18_Weights.IMAGENET1K_V1``, or its name; or the file
         of a state dict. None takes a factory's network as it comes, and gives a name
         random weights, always the same ones. For a factory, a file or None.
     layer : {"features", "logits"}, default="features"
-        Output of a torchvision classifier: what its last linear layer is given, or
+        Output of a classifier: what its last linear layer is given, or
         what it returns, as in [1]_.
     image_size : int, default=None
         Side to which images are resized, pixels. None is what the weights ask for, such
@@ -177,6 +180,7 @@ class PretrainedTransformer(
                 self.backbone,
                 self.weights,
                 layer=self.layer,
+                image_size=self.image_size,
                 seed=_RANDOM_WEIGHTS_SEED,
             )
             self.image_size_ = int(self.image_size or asked_size)

@@ -17,7 +17,7 @@ from sksimclr._files.pgm import read_pgm
 from sksimclr.archive import label_archive, read_failures, read_frames, register_reader
 from sksimclr.archive._workers import _Cluster
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

@@ -374,6 +374,7 @@ def test_run_killed_again_and_again_ends_with_the_same_bits(uninterrupted, tmp_p
 
 
 @posix
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "params",
     [{}, {"lr_schedule": "cosine", "optimizer": "sgd", "checkpoint_every": 2}],

@@ -1,6 +1,7 @@
 """Training that goes on: partial_fit and warm_start."""
 
 import copy
+import itertools
 import pickle
 
 import numpy as np
@@ -63,7 +64,7 @@ def outcome(simclr):
         {"callbacks": [LRScheduler(StepLR, step_size=4, step_every="batch")]},
         {"callbacks": [LRScheduler(ReduceLROnPlateau, patience=0, threshold=0.1)]},
     ],
-    ids=str,
+    ids=itertools.count(),
 )
 @pytest.mark.parametrize("pickled", [False, True])
 def test_n_times_partial_fit_equals_fit(images, params, pickled):

@@ -1,6 +1,7 @@
 """Frames of CDF files: both layouts, and what is made of damaged ones."""
 
 import gzip
+import re
 import struct
 
 import cdflib
@@ -341,4 +342,50 @@ def test_other_versions_are_named(tmp_path, start, said):
     path = tmp_path / "x.cdf"
     path.write_bytes(start + bytes(100))
     with pytest.raises(UnreadableFileError, match=said):
+        read_frames(path)
+
+
+TT2000_TIMES = [
+    *("1999-01-01T00:00:00.000000", "2005-12-31T23:59:59.900000"),
+    *("2006-01-01T00:00:00.000000", "2014-03-10T06:00:00.063119"),
+    *("2015-06-30T23:59:59.999000", "2015-07-01T00:00:00.001000"),
+    *("2016-12-31T23:59:59.500000", "2017-01-01T00:00:00.000000"),
+    *("2024-12-31T12:34:56.789012", "1998-12-31T23:59:59.000000"),
+]
+
+
+def test_times_of_tt2000_are_utc(tmp_path):
+    """With leap seconds, as cdflib writes them; unknown before 1999."""
+    from cdflib import cdfepoch
+
+    fields = [[int(n) for n in re.split("[-T:.]", text)] for text in TT2000_TIMES]
+    fields = [[*f[:6], f[6] // 1000, f[6] % 1000, 0] for f in fields]
+    tt2000 = np.array(cdfepoch.compute_tt2000(fields))
+    path = tmp_path / "x.cdf"
+    write_cdf(path, np.ones((10, 4, 4), "u2"), frame_times(10), tt2000=tt2000)
+    times = read_frames(path).times
+    known = np.array(TT2000_TIMES[:-1], "datetime64[ns]")
+    late = np.abs(times[:-1] - known)
+    assert late.max() <= np.timedelta64(1, "us") and np.isnat(times[-1])
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2"])
+def test_signed_images_become_unsigned(tmp_path, rng, dtype):
+    """All that is not negative stays; of what is, the frames say how many there are."""
+    images = rng.integers(0, np.iinfo(dtype).max, (3, 4, 5), dtype, endpoint=True)
+    path = tmp_path / "x.cdf"
+    frames = read_frames(write_cdf(path, images, frame_times(3)))
+    np.testing.assert_array_equal(frames.images, images)
+    assert frames.images.dtype == dtype.replace("i", "u") and not frames.damage
+    images[1, 2, 3:] = -7
+    frames = read_frames(write_cdf(path, images, frame_times(3)))
+    np.testing.assert_array_equal(frames.images, np.maximum(images, 0))
+    assert frames.damage == "2 of its values are below zero and read as 0"
+
+
+def test_images_of_another_type_are_refused_by_their_type(tmp_path):
+    """Not by a message that expects what it got."""
+    path = tmp_path / "x.cdf"
+    write_cdf(path, np.ones((2, 4, 4), "i4"), frame_times(2))
+    with pytest.raises(UnreadableFileError, match="should return.*got uint32"):
         read_frames(path)

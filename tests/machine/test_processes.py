@@ -14,6 +14,7 @@ from tiny import tiny_fine_tuned
 from torch.nn import functional as F
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.slow,  # three times the imports of torch
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.skipif(
