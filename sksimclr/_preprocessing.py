@@ -65,7 +65,7 @@ class AuroraPreprocessor(
     percentiles_over : {"field", "frame"}, default="field"
         Take them over the field of view, or over the whole frame.
     size : int, default=None
-        Resize the result to squares of this side in pixels, antialiased.
+        Resize the result to squares of this side in pixels, >= 1, antialiased.
     image_shape : tuple of int, default=None
         Shape of one frame, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
         default they are square if they can be, else strips one pixel high, which have

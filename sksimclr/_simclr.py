@@ -29,9 +29,10 @@ class SimCLRTransformer(ViewTransformer):
     augmentations : tuple, default=(ResizedCrop(), VerticalFlip())
         Members of :mod:`sksimclr.augmentations`, applied in order to make each view.
     projection_dim : int, default=64
-        Length of the projections that the loss compares.
+        Length of the projections that the loss compares, >= 1.
     image_size : int, default=224
-        Side, in pixels, of the square views and of the images that are embedded.
+        Side, in pixels, >= 1, of the square views and of the images that are
+        embedded.
     image_shape : tuple of int, default=None
         Shape of one image, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
         default they are square if they can be, else strips one pixel high.
@@ -49,13 +50,13 @@ class SimCLRTransformer(ViewTransformer):
         weights of green, the only channel that had signal there. With
         ``max_epochs=0``, images are embedded with the weights as they are.
     max_epochs : int, default=100
-        Passes over the images. 0 embeds with the encoder as it is: a random one is a
-        baseline that every trained one must beat.
+        Passes over the images, >= 0. 0 embeds with the encoder as it is: a random one
+        is a baseline that every trained one must beat.
     batch_size : int, default=128
         Images in a step, at least 2; the loss sees twice as many views. A last batch
         of a single image is left out of its epoch. Larger than the data means all.
     lr : float, default=3e-4
-        Learning rate.
+        Learning rate, > 0.
     weight_decay : float, default=0.0
         Of the optimizer, >= 0; decoupled from the gradient for "adamw".
     optimizer : {"adam", "adamw", "sgd"}, default="adam"
@@ -81,8 +82,8 @@ class SimCLRTransformer(ViewTransformer):
         and from which it goes on if it was interrupted or killed: with the same bits
         as one that was not. Each run needs a folder of its own.
     checkpoint_every : int, default=1
-        Epochs from one checkpoint to the next. Ctrl-C and SIGTERM save one besides,
-        after the batch at hand.
+        Epochs from one checkpoint to the next, >= 1. Ctrl-C and SIGTERM save one
+        besides, after the batch at hand.
     callbacks : list, default=None
         skorch callbacks, of which copies are used. There is no validation loss: those
         that monitor a score need ``monitor="train_loss"``.

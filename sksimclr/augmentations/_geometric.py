@@ -80,6 +80,13 @@ class ResizedCrop:
     ) -> Tensor:
         """Draw one box for every image.
 
+        Parameters
+        ----------
+        n_images : int
+        height, width : int
+            Of the images, pixels.
+        generator : torch.Generator
+
         Returns
         -------
         Tensor of shape (n_images, 4), int64

@@ -65,8 +65,8 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
         Members of :mod:`sksimclr.augmentations`, applied in order to every image in
         training.
     image_size : int, default=None
-        Side of the images that the network sees, pixels. None is what the weights ask
-        for, or the `image_size` of a fitted `encoder`.
+        Side of the images that the network sees, pixels, >= 1. None is what the weights
+        ask for, or the `image_size` of a fitted `encoder`.
     image_shape : tuple of int, default=None
         Shape of one image, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
         default they are square if they can be, else strips one pixel high.
@@ -79,7 +79,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
         Images in a step, at least 2. A last batch of a single image is left out of its
         epoch. Larger than the data means all.
     lr : float, default=3e-4
-        Learning rate.
+        Learning rate, > 0.
     weight_decay : float, default=0.0
         Of the optimizer, >= 0; decoupled from the gradient for "adamw".
     optimizer : {"adam", "adamw", "sgd"}, default="adam"
@@ -94,7 +94,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
     validation_fraction : float, default=0.1
         Size of that part, in (0, 0.5]. With few groups it may be larger: one of them.
     n_iter_no_change : int, default=5
-        Epochs without a lower loss on that part after which training stops.
+        Epochs without a lower loss on that part after which training stops, >= 1.
     device : str, default="auto"
         "auto" takes CUDA, MPS or the CPU, the first there is; or the name of a torch
         device, such as "cuda:1".

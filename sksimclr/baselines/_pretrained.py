@@ -52,8 +52,8 @@ class PretrainedTransformer(
         Output of a classifier: what its last linear layer is given, or
         what it returns, as in [1]_.
     image_size : int, default=None
-        Side to which images are resized, pixels. None is what the weights ask for, such
-        as 299 for "inception_v3", and 224 where nothing is asked.
+        Side to which images are resized, pixels, >= 1. None is what the weights ask
+        for, such as 299 for "inception_v3", and 224 where nothing is asked.
     image_shape : tuple of int, default=None
         Shape of one image, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
         default they are square if they can be, else strips one pixel high.

@@ -199,12 +199,14 @@ class KeogramDisplay:
             UTC. Frames are put in their order.
         labels : array-like of shape (n_frames,), default=None
             Class of each frame; None or NaN where it has none.
-        target_names, north, title
+        target_names
             As in `KeogramDisplay`.
         center : (float, float), default=None
             Row and column of the zenith, pixels; None is the centre of the frames.
         radius : float, default=0.85
             Of the field of view, as a part of half the shorter side of a frame.
+        north, title
+            As in `KeogramDisplay`.
         ax, image_kw
             As in `plot`.
 

@@ -89,7 +89,7 @@ class OccurrenceDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or array of them, default=None
+        ax : matplotlib Axes or array of shape (n_panels,), default=None
             One for each panel. A single one makes room for all. By default those of a
             new figure, one page wide.
         image_kw : dict, default=None
