@@ -147,9 +147,7 @@ def test_arrays_have_shapes(name):
             assert SHAPE.search(entry.type + " ".join(entry.desc)), entry
 
 
-METHODS = {
-    f"{name}.{method}" for name in CLASSES for method in methods_of(PUBLIC[name])
-}
+METHODS = {f"{name}.{each}" for name in CLASSES for each in methods_of(PUBLIC[name])}
 
 
 @pytest.mark.parametrize("name", sorted(set(PUBLIC) - METHODS - CONSTANTS))

@@ -50,8 +50,6 @@ class Frames:
     Examples
     --------
     >>> import numpy as np
-
-    MAX_CHANNELS = 4  # of an image
     >>> from sksimclr.archive import Frames
     >>> frames = Frames(np.zeros((2, 8, 8), np.uint16), site="gill")
     >>> len(frames), frames.times

@@ -15,6 +15,7 @@ from sksimclr._files.compressed import check_size, read_bytes
 from sksimclr._files.file_names import named_frames
 from sksimclr._files.frames import Frames
 
+_HINT = "Files of other formats need a reader: sksimclr.archive.register_reader"
 _FORMATS = ("PNG", "JPEG", "TIFF")
 _AS_COLOURS = {"P": "RGB", "CMYK": "RGB"}  # what is not light, as light
 _MAX_PIXELS = 1 << 26  # of one image: 8,192 x 8,192
@@ -58,9 +59,11 @@ def _read(path: Path, formats: tuple[str, ...] | None) -> Frames:
         images = _decode(data, n_pages)
     except UnidentifiedImageError as error:
         expected = "a PNG, JPEG or TIFF image" if formats else "an image"
-        raise ValueError(f"expected {expected}, got something else") from error
+        hint = "" if formats else f". {_HINT}"
+        raise ValueError(f"expected {expected}, got something else{hint}") from error
     except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"it is damaged ({error})") from error
+        hint = "" if formats else f". {_HINT}"
+        raise ValueError(f"it is damaged ({error}){hint}") from error
     return named_frames(path, images, damage)
 
 
@@ -143,6 +146,8 @@ def _following(image: Any, n_bytes: int) -> str:
     if image.format != "PPM" or image.tile[0][0] != "raw":
         return ""
     n_values = math.prod(image.size) * len(image.getbands())
-    size = n_values * (2 if _raw_mode(image).endswith("16B") else 1)
+    size = n_values * (
+        4 if image.mode == "F" else 2 if _raw_mode(image).endswith("16B") else 1
+    )
     n_more = (n_bytes - image.tile[0][2]) // size - 1
     return f"{n_more} or more images follow its first one" if n_more > 0 else ""

@@ -6,6 +6,7 @@ import functools
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -34,6 +35,7 @@ _READERS: dict[str, ReaderFunction] = {
     ".tiff": read_picture,
     ".npy": read_npy,
 }
+_OURS = frozenset(_READERS.values())
 _GROUP = "sksimclr.readers"  # of entry points
 _SPEAKING = (ValueError, OSError, SyntaxError, EOFError)  # whose text says enough
 
@@ -226,8 +228,9 @@ def read_image(path: AnyPath) -> NDArray[Any]:
     Parameters
     ----------
     path : str or path-like
-        What reads it depends on the ending of its name, as in :func:`read_frames`; of
-        endings that no reader has, any format that Pillow reads.
+        What reads it depends on the ending of its name, as in :func:`read_frames`.
+        Where there is no reader, or one of ours fails, Pillow is asked, which goes by
+        what is in the file.
 
     Returns
     -------
@@ -245,18 +248,33 @@ def read_image(path: AnyPath) -> NDArray[Any]:
             f"Expected an image file, got a directory: {os.fspath(path)!r}. Pass its "
             "files, e.g. sorted(pathlib.Path(folder).glob('*.png'))."
         )
-    suffix = _suffix_of(path)
-    function = read_other_picture if suffix is None else known_readers()[suffix]
-    frames = Reader(function).as_stored(path)
+    frames = _one_way_or_the_other(path)
     if len(frames) > 1:
+        is_known = _suffix_of(path) is not None
+        how = ": sksimclr.archive.read_frames(path).images" if is_known else ""
         raise ValueError(
             f"Expected one frame in a file, got {len(frames)} in {os.fspath(path)!r}. "
-            "Read them into an array first: sksimclr.archive.read_frames(path).images."
+            f"Read them into an array first{how}."
         )
     if frames.damage:
         raise _unreadable(Path(path), frames.damage)
     image: NDArray[Any] = frames.images[0]
     return image
+
+
+def _one_way_or_the_other(path: AnyPath) -> Frames:
+    """Read all that is in a file, by its name or as Pillow knows its contents."""
+    suffix = _suffix_of(path)
+    if suffix is None:
+        return Reader(read_other_picture).as_stored(path)
+    reader = known_readers()[suffix]
+    try:
+        return Reader(reader).as_stored(path)
+    except UnreadableFileError:
+        if reader in _OURS:
+            with suppress(UnreadableFileError):
+                return Reader(read_other_picture).as_stored(path)
+        raise
 
 
 def _refuse(path: Path) -> Frames:

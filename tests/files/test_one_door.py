@@ -126,6 +126,25 @@ def test_other_pictures_are_samples_but_no_files_of_an_archive(tmp_path, name):
         read_frames(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.pgm", "a.npy"])
+def test_picture_of_another_name_is_a_sample(tmp_path, name):
+    """Names lie; what is no picture either is an error of the reader of its name."""
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(pixels).save(tmp_path / name, "BMP")
+    np.testing.assert_array_equal(readers.read_image(tmp_path / name), pixels)
+    (tmp_path / name).write_bytes(b"clear sky")
+    with pytest.raises(ValueError, match=f"'{tmp_path / name}': (expected|the magic)"):
+        readers.read_image(tmp_path / name)
+
+
+def test_file_that_nobody_reads_says_how_to_add_a_reader(tmp_path):
+    """Whatever Pillow takes it for."""
+    for start in (b"clear sky", b"\x89HDF\r\n\x1a\n" + bytes(90)):
+        (tmp_path / "a.h5").write_bytes(start)
+        with pytest.raises(ValueError, match="a.h5.*sksimclr.archive.register_reader"):
+            tiny_simclr().fit([tmp_path / "a.h5"] * 2)
+
+
 def test_registered_reader_works_everywhere(tmp_path, frames):
     """In fit as in `read_frames`, also instead of one of ours."""
     for suffix in (".counts", ".png"):
