@@ -124,7 +124,7 @@ def _times(
 def _epochs(file: CDFFile, name: str, n_frames: int) -> NDArray[np.float64]:
     """Return the epochs of the frames in seconds since 1970, UTC; NaN if unknown."""
     values = _per_frame(file, name, n_frames)
-    if name in file.variables and file.variables[name].dtype.kind == "i":
+    if name in file.variables and file.variables[name].is_tt2000:
         return _seconds_of_tt2000(values)
     return (values - _EPOCH_OF_1970) / 1000
 
@@ -148,7 +148,7 @@ def _is_known(seconds: NDArray[Any]) -> NDArray[np.bool_]:
 def _per_frame(file: CDFFile, name: str, n_frames: int) -> NDArray[Any]:
     """Return a variable's values for the frames, NaN if it has too few."""
     unknown = np.full(n_frames, np.nan)
-    if name not in file.variables:
+    if name not in file.variables or file.variables[name].dtype.kind not in "if":
         return unknown
     try:
         records, _ = file.read(name)

@@ -35,6 +35,7 @@ _GZIP = 5  # kind of compression
 _BIG, _LITTLE = (1, 2, 5, 7, 9, 11, 12, 18), (4, 6, 13, 16, 17, 19)  # encodings
 _TYPES = {1: "i1", 2: "i2", 4: "i4", 8: "i8", 11: "u1", 12: "u2", 14: "u4", 21: "f4"}
 _TYPES |= {22: "f8", 31: "f8", 33: "i8", 41: "i1", 44: "f4", 45: "f8"}
+_TT2000 = 33  # the type of times in nanoseconds with leap seconds
 _MAX_DIMS = 10
 _MAX_BLOCKS = 1_000_000  # of one variable
 _Block = tuple[int, int, int]  # first record, last record, position
@@ -44,6 +45,7 @@ class Variable(NamedTuple):
     """A variable as the file describes it; all values are checked for sense."""
 
     dtype: np.dtype[Any]
+    is_tt2000: bool
     shape: tuple[int, ...]  # of one record
     n_records: int
     is_compressed: bool
@@ -160,7 +162,9 @@ class CDFFile:
             return name, None, following
         dtype = np.dtype(self._order + _TYPES[kind]).newbyteorder("=")
         is_compressed = bool(compression)
-        return name, Variable(dtype, shape, n_records, is_compressed, index), following
+        is_tt2000 = kind == _TT2000
+        found = Variable(dtype, is_tt2000, shape, n_records, is_compressed, index)
+        return name, found, following
 
     def _compression(self, position: int) -> int:
         """Return how a variable is compressed."""

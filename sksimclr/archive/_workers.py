@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from sksimclr.archive._part import fail_group, label_group
 
 _N_AHEAD = 2  # tasks handed out for each thread
+_PATIENCE = 10  # seconds without any result, after which it is looked what is going on
 
 
 def run_groups(labeller, groups, catalogue, n_threads):
@@ -54,7 +55,9 @@ def run_groups(labeller, groups, catalogue, n_threads):
                 running[workers.submit(group)] = group
             if not running:
                 return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            done, _ = wait(running, _PATIENCE, return_when=FIRST_COMPLETED)
+            if not done:
+                running = workers.handed_out_anew(running)
             for future in done:
                 group = running.pop(future)
                 part, again = workers.result(future, group)
@@ -122,6 +125,10 @@ class _Threads:
             label_group, self._labeller, group, self._catalogue, self._stop
         )
 
+    def handed_out_anew(self, running):
+        """Return them as they are: threads lose nothing."""
+        return running
+
     def result(self, future, group):
         """Return (what became of a group, groups to hand out instead)."""
         return future.result(), []
@@ -171,6 +178,14 @@ class _Cluster:
     def submit(self, group):
         """Hand out a group."""
         return self._executor.submit(label_group, self._shared, group, self._catalogue)
+
+    def handed_out_anew(self, running):
+        """Hand out again what no worker is at, as seen after workers have died."""
+        if any(self._client.processing().values()):
+            return running
+        for future in running:
+            future.cancel()
+        return {self.submit(group): group for group in running.values()}
 
     def result(self, future, group):
         """Return (what became of a group, groups to hand out instead)."""

@@ -5,6 +5,7 @@ import itertools
 import os
 import threading
 import time
+from concurrent.futures import Future
 
 import archives
 import numpy as np
@@ -14,7 +15,13 @@ from distributed import Client, LocalCluster, get_worker
 
 from sksimclr._files import readers
 from sksimclr._files.pgm import read_pgm
-from sksimclr.archive import label_archive, read_failures, read_frames, register_reader
+from sksimclr.archive import (
+    _workers,
+    label_archive,
+    read_failures,
+    read_frames,
+    register_reader,
+)
 from sksimclr.archive._workers import _Cluster
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.alone]
@@ -143,6 +150,45 @@ def test_file_that_kills_its_workers_is_a_failure(
     (failure,) = read_failures(tmp_path / "out").to_pylist()
     assert "0603" in failure["file"] and "died" in failure["reason"]
     assert run.n_frames == 4 * archives.N_FRAMES
+
+
+class Forgetful:
+    """A client whose cluster forgets the first tasks that it is given."""
+
+    def __init__(self, client, n_forgotten):
+        self._client, self._n_forgotten = client, n_forgotten
+        self.futures = []
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def get_executor(self, **options):
+        """Return it, but for the tasks that are forgotten."""
+        executor = self._client.get_executor(**options)
+        submit = executor.submit
+
+        def submit_or_forget(*args):
+            is_lost = len(self.futures) < self._n_forgotten
+            self.futures.append(Future() if is_lost else submit(*args))
+            return self.futures[-1]
+
+        executor.submit = submit_or_forget
+        return executor
+
+
+def test_tasks_that_nobody_works_on_are_handed_out_anew(
+    pipeline, client, tmp_path, monkeypatch
+):
+    """Rather than waited for without end; the catalogue is that of other runs."""
+    paths = write_archive(tmp_path / "archive", n_files=6)
+    run = {"part_bytes": PART_BYTES, "embeddings": True}
+    label_archive(pipeline, paths, tmp_path / "out", **run)
+    forgetful = Forgetful(client, n_forgotten=2)
+    monkeypatch.setattr(_workers, "_default_client", lambda: forgetful)
+    monkeypatch.setattr(_workers, "_PATIENCE", 0.2)
+    label_archive(pipeline, paths, tmp_path / "again", **run)
+    assert all(future.cancelled() for future in forgetful.futures[:2])
+    assert contents(tmp_path / "again") == contents(tmp_path / "out")
 
 
 def test_no_more_files_are_in_memory_than_threads(pipeline, own_readers, tmp_path):
