@@ -225,10 +225,10 @@ def fetch_oath(
 
     Raises
     ------
+    FileNotFoundError
+        If the data set is not there and ``download_if_missing=False``.
     OSError
-        If the data set is not there and ``download_if_missing=False``
-        (FileNotFoundError), or if it cannot be downloaded. The message says how to
-        get it by hand.
+        If it cannot be downloaded. The message says how to get it by hand.
     ImportError
         If ``features=True`` and h5py is not installed; then nothing is downloaded.
     TypeError, ValueError

@@ -12,8 +12,8 @@ from sksimclr.plotting._shared import require_matplotlib
 class AugmentationDisplay:
     """Images beside random views of them, as `SimCLRTransformer` sees them in `fit`.
 
-    To judge whether the views still show what tells images apart: views that have lost
-    it teach the encoder to ignore it.
+    As figure 4 of [1]_, to judge whether the views still show what tells images apart:
+    views that have lost it teach the encoder to ignore it.
 
     Use `from_estimator` or `from_augmentations` to make one.
 
