@@ -1,7 +1,8 @@
 """SimCLR image embeddings as a scikit-learn transformer.
 
 The public names are imported when they are first used, so that
-``import sksimclr`` stays cheap and does not import torch.
+``import sksimclr`` stays cheap and does not import torch. ``__version__`` is what is
+installed, "0+unknown" in a source tree that never was.
 """
 
 from importlib import import_module

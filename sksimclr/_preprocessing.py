@@ -65,7 +65,7 @@ class AuroraPreprocessor(
     percentiles_over : {"field", "frame"}, default="field"
         Take them over the field of view, or over the whole frame.
     size : int, default=None
-        Resize the result to squares of this side in pixels, >= 1, antialiased.
+        Resize the result to squares of this side in pixels, at least 1, antialiased.
     image_shape : tuple of int, default=None
         Shape of one frame, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
         default they are square if they can be, else strips one pixel high, which have
@@ -79,7 +79,7 @@ class AuroraPreprocessor(
         Shape of one frame seen in `fit`.
     n_features_in_ : int
         Number of values in one frame.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,), object
         Column names of X, when X was a data frame of flattened rows.
 
     See Also
@@ -181,10 +181,11 @@ class AuroraPreprocessor(
 
         Returns
         -------
-        ndarray
+        ndarray of shape (n, H, W), (n, H, W, 1) or (n, H * W), of the type `dtype`
             Grey images in the layout of X: ``(n, H, W)`` for such frames and for
-            paths, ``(n, H, W, 1)`` for frames with channels, rows for rows. Of
-            several channels, the only one with signal is taken, or the luminance.
+            paths, ``(n, H, W, 1)`` for frames with channels, rows for rows; H and W
+            are `size` if it is given. Of several channels, the only one with signal
+            is taken, or the luminance.
             With pandas output, and X in a data frame or series, a data frame with one
             column of images, or for rows with a column for each value.
 

@@ -92,7 +92,7 @@ class SimCLRTransformer(ViewTransformer):
         same int, number of threads and library versions give the same bits. Pass an
         int when the pipeline caches with ``memory``.
     verbose : int, default=0
-        1 prints a row per epoch and shows progress bars.
+        Above 0: print a row per epoch and show progress bars.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class SimCLRTransformer(ViewTransformer):
         Side to which `transform` resizes images, pixels.
     n_features_in_ : int
         Number of values in one image.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,), object
         Column names of X, when X was a data frame of flattened rows.
 
     See Also

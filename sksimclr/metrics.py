@@ -30,8 +30,8 @@ def alignment(first: Any, second: Any, *, alpha: float = 2.0) -> float:
     Returns
     -------
     float
-        Mean of :math:`\lVert x - y \rVert^\alpha`, from 0 for views that coincide to
-        :math:`2^\alpha` for opposite ones.
+        Mean of :math:`\lVert x - y \rVert^\alpha` [1]_, from 0 for views that coincide
+        to :math:`2^\alpha` for opposite ones.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def uniformity(embeddings: Any, *, t: float = 2.0) -> float:
     -------
     float
         Logarithm of the mean of :math:`\exp(-t \lVert x - y \rVert^2)` over all pairs
-        of different images: 0 when all embeddings coincide, and the lower the more
+        of different images [1]_: 0 when all embeddings coincide, and the lower the more
         evenly they are spread, never below :math:`-4t`.
 
     Raises

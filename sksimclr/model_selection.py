@@ -131,16 +131,16 @@ class NearestIndexClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstima
     The baseline that tells how much of a score comes from neighbours in time. It
     sees no image at all: X is the running number of each image in its sequence. On
     OATH and its given folds it is right for 94.7 +- 0.6 % of the images (six
-    classes), more than any system of Johnson et al. (2021); with whole blocks of
+    classes), more than any system of [1]_; with whole blocks of
     200 images held out it falls below 40 %. Print it beside every score.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
+    classes_ : ndarray of shape (n_classes,), of the type of y
         The labels seen in ``fit``, sorted.
     n_features_in_ : int
         Number of columns of X, 1 in its intended use.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,), object
         Names of the columns of X, if it had names.
 
     See Also
@@ -156,6 +156,11 @@ class NearestIndexClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstima
     that came first in ``fit``. X may have several columns, such as a night and a
     number in it; distances are then summed over the columns, which must be on
     comparable scales.
+
+    References
+    ----------
+    .. [1] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
 
     Examples
     --------
@@ -182,6 +187,12 @@ class NearestIndexClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstima
         -------
         self : NearestIndexClassifier
             The fitted baseline.
+
+        Raises
+        ------
+        ValueError
+            X is not finite numbers in rows, y no labels of classes, or their lengths
+            differ.
         """
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
@@ -200,8 +211,15 @@ class NearestIndexClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstima
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
+        y : ndarray of shape (n_samples,), of the type of y in `fit`
             Label of the training image nearest to each row.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            `fit` was not called.
+        ValueError
+            X is not as described, or has other columns than in `fit`.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)

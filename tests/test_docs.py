@@ -73,6 +73,14 @@ def test_api_page_lists_every_public_name():
     assert sorted(listed) == sorted(expected)
 
 
+def test_user_guide_speaks_of_every_public_name():
+    """On one of its pages at least."""
+    pages = (ROOT / "docs" / "user_guide").glob("*.rst")
+    words = {word for page in pages for word in re.findall(r"\w+", page.read_text())}
+    for name in set(sksimclr.__all__) - {"__version__"}:
+        assert {name, *getattr(getattr(sksimclr, name), "__all__", ())} <= words
+
+
 def test_gallery_has_every_example_in_its_place():
     """An example that is in no place would end the build of the documentation."""
     path = ROOT / "docs" / "gallery.py"

@@ -29,13 +29,13 @@ class ImageFeaturesOutMixin(ClassNamePrefixFeaturesOutMixin):
 
         Parameters
         ----------
-        input_features : array-like of str, shape (n_columns,), default=None
+        input_features : array-like of shape (n_columns,), str, default=None
             Names of the columns of X, which must be those seen in `fit`; or the one
             name of a column of paths. They have no effect.
 
         Returns
         -------
-        ndarray of str, shape (n_features,)
+        ndarray of shape (n_features,), str
             The class's name in lower case and a number: "simclrtransformer0", ...
         """
         is_column_of_images = np.shape(input_features) == (1,) and not hasattr(

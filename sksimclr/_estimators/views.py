@@ -105,6 +105,9 @@ class ViewTransformer(
             One of the paths in X, or the file of `weights`, does not exist.
         OSError
             The download of `weights` failed; or `checkpoint_dir` cannot be written to.
+        ImportError
+            What `encoder`, `weights` or a file in X needs is not installed: timm or
+            safetensors, ``pip install "sksimclr[timm,weights]"``, or a reader.
         KeyboardInterrupt
             Ctrl-C. With `checkpoint_dir`, the same `fit` goes on from there.
         """
@@ -140,7 +143,7 @@ class ViewTransformer(
 
         Raises
         ------
-        ValueError, FileNotFoundError, OSError
+        ValueError, FileNotFoundError, OSError, ImportError
             As in `fit`.
 
         Examples

@@ -37,13 +37,13 @@ class Frames:
     ----------
     images : ndarray of shape (n, H, W) or (n, H, W, C)
         As they are stored: uint8, uint16 or floats.
-    times : ndarray of shape (n,), datetime64[ns]
+    times : ndarray of shape (n,), datetime64[ns], default=None
         Start of each exposure, UTC; NaT where the file does not tell.
-    site : str
+    site : str, default=""
         Lower-case code of the station, such as "gill"; "" where the file does not tell.
-    metadata : dict of str to str
+    metadata : dict of str to str, default={}
         What else the file says of its frames.
-    damage : str
+    damage : str, default=""
         What is wrong with the file although these frames could be read: that it ends
         too early, for example. "" for a file that is whole.
 

@@ -44,6 +44,8 @@ def read_catalogue(catalogue, *, columns=None):
         There is no such catalogue.
     ValueError
         A column is not there, or the catalogue is of a later version.
+    ImportError
+        pyarrow is not installed: ``pip install "sksimclr[archive]"``.
 
     See Also
     --------
@@ -101,6 +103,10 @@ def read_failures(catalogue):
     ------
     FileNotFoundError
         There is no such catalogue.
+    ValueError
+        The catalogue is of a later version.
+    ImportError
+        pyarrow is not installed: ``pip install "sksimclr[archive]"``.
 
     Examples
     --------

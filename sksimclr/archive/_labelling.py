@@ -91,16 +91,16 @@ def label_archive(
         Write float16 embeddings too: what the last step of the pipeline is given, or
         what a pipeline without a classifier returns.
     n_threads : int, default=None
-        Threads of this process, each of which works on files of its own; by default as
-        many as there are cores. Without effect on a Dask cluster.
+        Threads of this process, at least 1, each of which works on files of its own; by
+        default as many as there are cores. Without effect on a Dask cluster.
     part_bytes : int, default=None
         Consecutive files of a folder become one part of the catalogue, until they have
-        so many bytes; by default 2**27, or a 64th of all files if that is less. A
-        killed run repeats the parts that it was working on.
+        so many bytes, at least 1; by default 2**27, or a 64th of all files if that is
+        less. A killed run repeats the parts that it was working on.
     retry_failures : bool, default=False
         Read files again from which an earlier run got no frame.
     verbose : int, default=0
-        Show a progress bar when positive.
+        Above 0: show a progress bar.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def label_archive(
     ValueError
         The pipeline does not label or embed; or the catalogue was begun with another
         pipeline or other settings.
-    NotFittedError
+    sklearn.exceptions.NotFittedError
         The pipeline is not fitted.
     FileNotFoundError
         One of `files` does not exist.
@@ -121,6 +121,8 @@ def label_archive(
         Another run is writing to the catalogue.
     KeyboardInterrupt
         Ctrl-C. The same call goes on from there.
+    ImportError
+        pyarrow is not installed: ``pip install "sksimclr[archive]"``.
 
     See Also
     --------

@@ -37,6 +37,8 @@ def occurrence(catalogue, *, by=("site", "hour"), sites=None):
     ValueError
         `by` names something else, the catalogue has no labels, or the position of a
         station is not known.
+    ImportError
+        pyarrow is not installed: ``pip install "sksimclr[archive]"``.
 
     See Also
     --------

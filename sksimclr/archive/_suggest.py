@@ -57,6 +57,8 @@ def suggest(frames, n, *, probabilities=None, labelled=()):
     TypeError, ValueError
         The catalogue has no embeddings, an argument is not as described, a labelled
         frame does not exist, or fewer than `n` are left.
+    ImportError
+        For a catalogue: pyarrow is not installed.
 
     See Also
     --------

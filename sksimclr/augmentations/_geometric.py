@@ -26,8 +26,9 @@ _ATTEMPTS = 10  # draws of a box before the largest centred one is taken
 class ResizedCrop:
     """Cut a random box out of every image and resize it to a square.
 
-    Equal to torchvision's ``RandomResizedCrop`` in distribution and, for the same
-    boxes, to its antialiased bilinear ``resized_crop``.
+    Part of the recipe of [1]_; the defaults are those of [2]_. Equal to torchvision's
+    ``RandomResizedCrop`` in distribution and, for the same boxes, to its antialiased
+    bilinear ``resized_crop``.
 
     Parameters
     ----------
@@ -35,7 +36,19 @@ class ResizedCrop:
         Smallest and largest area of the box as a fraction of the image's, in (0, 1].
     ratio : (float, float), default=(3/4, 4/3)
         Smallest and largest aspect ratio (width / height) of the box, before it is
-        resized; drawn uniformly on a logarithmic scale.
+        resized, > 0; drawn uniformly on a logarithmic scale.
+
+    Raises
+    ------
+    ValueError
+        `scale` or `ratio` is not as described.
+
+    References
+    ----------
+    .. [1] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
+    .. [2] Chen et al. (2020), "A Simple Framework for Contrastive Learning of Visual
+       Representations", appendix A, https://arxiv.org/abs/2002.05709
 
     Examples
     --------
@@ -64,11 +77,11 @@ class ResizedCrop:
         images : Tensor of shape (n, C, H, W), floating point
         generator : torch.Generator
         size : int
-            Side of the result in pixels.
+            Side of the result in pixels, at least 1.
 
         Returns
         -------
-        Tensor of shape (n, C, size, size)
+        Tensor of shape (n, C, size, size), of the type of `images`
         """
         boxes = self.draw_boxes(
             len(images), images.shape[-2], images.shape[-1], generator
@@ -83,8 +96,9 @@ class ResizedCrop:
         Parameters
         ----------
         n_images : int
+            At least 0.
         height, width : int
-            Of the images, pixels.
+            Of the images in pixels, at least 1.
         generator : torch.Generator
 
         Returns
@@ -134,7 +148,19 @@ class _Flip:
     def __call__(
         self, images: Tensor, *, generator: torch.Generator, size: int
     ) -> Tensor:
-        """Flip each of `images` of shape (n, C, H, W) with probability `p`."""
+        """Flip each image with probability `p`.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), floating point
+        generator : torch.Generator
+        size : int
+            Side of the views in pixels, at least 1; without effect.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), of the type of `images`
+        """
         draws = uniform((len(images), 1, 1, 1), generator, images)
         return torch.where(draws < self.p, images.flip(self._axis), images)
 
@@ -142,10 +168,22 @@ class _Flip:
 class VerticalFlip(_Flip):
     """Turn images upside down at random: a flip over a horizontal axis.
 
+    Part of the recipe of [1]_.
+
     Parameters
     ----------
     p : float, default=0.5
         Probability, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        `p` is not as described.
+
+    References
+    ----------
+    .. [1] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
 
     Examples
     --------
@@ -161,12 +199,22 @@ class VerticalFlip(_Flip):
 class HorizontalFlip(_Flip):
     """Mirror images left to right at random: a flip over a vertical axis.
 
-    Not part of the paper's recipe, since east and west differ for the aurora.
+    Not part of the recipe of [1]_, since east and west differ for the aurora.
 
     Parameters
     ----------
     p : float, default=0.5
         Probability, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        `p` is not as described.
+
+    References
+    ----------
+    .. [1] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
 
     Examples
     --------
@@ -183,7 +231,7 @@ class HorizontalFlip(_Flip):
 class Rotation:
     """Rotate images about their centre by random angles.
 
-    Not part of the paper's recipe. What comes from outside the image is 0, so nothing
+    Not part of the recipe of [1]_. What comes from outside the image is 0, so nothing
     is lost of a field of view that is a circle. Equal to torchvision's bilinear
     ``rotate`` for the same angles; each is drawn uniformly for every image.
 
@@ -191,6 +239,16 @@ class Rotation:
     ----------
     degrees : float, default=180
         The angle lies within -`degrees` and `degrees`; in [0, 180].
+
+    Raises
+    ------
+    ValueError
+        `degrees` is not as described.
+
+    References
+    ----------
+    .. [1] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
 
     Examples
     --------
@@ -210,7 +268,19 @@ class Rotation:
     def __call__(
         self, images: Tensor, *, generator: torch.Generator, size: int
     ) -> Tensor:
-        """Rotate each of `images` of shape (n, C, H, W), which keep their size."""
+        """Rotate each image, which keeps its size.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), floating point
+        generator : torch.Generator
+        size : int
+            Side of the views in pixels, at least 1; without effect.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), of the type of `images`
+        """
         draws = uniform((len(images),), generator, images)
         return _rotate(images, between((-self.degrees, self.degrees), draws))
 

@@ -26,20 +26,33 @@ _N_SIGMAS = 3  # at which the Gaussian of a blur is cut
 class BrightnessContrast:
     """Change the brightness of images at random, then their contrast.
 
-    Without it, the histograms alone can tell which two crops belong together. Not part
-    of the paper's recipe. Equal to torchvision's ``adjust_brightness``, followed by its
-    ``adjust_contrast``, for the same factors; each is drawn uniformly for every image.
+    Without it, the histograms alone can tell which two crops belong together [2]_. Not
+    part of the recipe of [1]_. Equal to torchvision's ``adjust_brightness`` and, after
+    it, ``adjust_contrast``, for the same factors; each is drawn uniformly for every
+    image.
 
     Parameters
     ----------
     brightness, contrast : float, default=0.4
         The factor lies within 1 - `brightness` and 1 + `brightness`; in [0, 1].
 
+    Raises
+    ------
+    ValueError
+        `brightness` or `contrast` is not as described.
+
     Notes
     -----
     Images must lie in [0, 1]; so does the result. On a CPU, others are a ValueError. On
     another device, where it takes a wait to know, such an image becomes NaN instead,
     and with it the loss: training stops and says so.
+
+    References
+    ----------
+    .. [1] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
+    .. [2] Chen et al. (2020), "A Simple Framework for Contrastive Learning of Visual
+       Representations", section 3.1, https://arxiv.org/abs/2002.05709
 
     Examples
     --------
@@ -62,7 +75,25 @@ class BrightnessContrast:
     def __call__(
         self, images: Tensor, *, generator: torch.Generator, size: int
     ) -> Tensor:
-        """Change each of `images` of shape (n, C, H, W), floats in [0, 1]."""
+        """Change each image.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), floats in [0, 1]
+        generator : torch.Generator
+        size : int
+            Side of the views in pixels, at least 1; without effect.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), of the type of `images`
+            In [0, 1].
+
+        Raises
+        ------
+        ValueError
+            An image on a CPU leaves [0, 1].
+        """
         draws = uniform((2, len(images), 1, 1, 1), generator, images)
         brightness = between((1 - self.brightness, 1 + self.brightness), draws[0])
         contrast = between((1 - self.contrast, 1 + self.contrast), draws[1])
@@ -80,10 +111,11 @@ class BrightnessContrast:
 class GaussianBlur:
     """Blur images at random, each by a Gaussian of its own width.
 
-    Not part of the paper's recipe; it hides the noise of the camera, by which two crops
-    may be told to belong together. Equal to torchvision's ``gaussian_blur`` for the
-    same width, with borders that reflect and kernels that reach 3 times the largest
-    `sigma`, or from border to border of a smaller image.
+    Not part of the recipe of [1]_; it hides the noise of the camera, by which two crops
+    may be told to belong together. The defaults are those of [2]_. Equal to
+    torchvision's ``gaussian_blur`` for the same width, with borders that reflect and
+    kernels that reach 3 times the largest `sigma`, or from border to border of a
+    smaller image.
 
     Parameters
     ----------
@@ -92,6 +124,18 @@ class GaussianBlur:
         as they arrive, above 0; drawn uniformly for every image.
     p : float, default=0.5
         Probability that an image is blurred, in [0, 1]; others are untouched.
+
+    Raises
+    ------
+    ValueError
+        `sigma` or `p` is not as described.
+
+    References
+    ----------
+    .. [1] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
+    .. [2] Chen et al. (2020), "A Simple Framework for Contrastive Learning of Visual
+       Representations", appendix A, https://arxiv.org/abs/2002.05709
 
     Examples
     --------
@@ -114,7 +158,19 @@ class GaussianBlur:
     def __call__(
         self, images: Tensor, *, generator: torch.Generator, size: int
     ) -> Tensor:
-        """Blur each of `images` of shape (n, C, H, W) with probability `p`."""
+        """Blur each image with probability `p`.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), floating point
+        generator : torch.Generator
+        size : int
+            Side of the views in pixels, at least 1; without effect.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), of the type of `images`
+        """
         draws = uniform((2, len(images)), generator, images)
         blurred = _blur(images, between(self.sigma, draws[1]), self.sigma[1])
         return torch.where(draws[0, :, None, None, None] < self.p, blurred, images)
@@ -124,7 +180,7 @@ class GaussianBlur:
 class GaussianNoise:
     """Add Gaussian noise to images, independent in every pixel and channel.
 
-    Not part of the paper's recipe. Equal to torchvision's ``gaussian_noise`` without
+    Not part of the recipe of [1]_. Equal to torchvision's ``gaussian_noise`` without
     clipping, for the same noise: where there is little light, clipping would leave
     nothing but the brighter half of the noise. The result may thus leave [0, 1] a
     little; put it behind `BrightnessContrast`, which refuses that.
@@ -135,10 +191,20 @@ class GaussianNoise:
         Standard deviation of the noise in units of the pixel values, which lie in
         [0, 1] for images of integers; at least 0.
 
+    Raises
+    ------
+    ValueError
+        `sigma` is not as described.
+
     Notes
     -----
     A device draws the noise itself, seeded by the generator: the same seed gives other
     noise on a GPU than on a CPU.
+
+    References
+    ----------
+    .. [1] Johnson et al. (2021), "A Contrastive Learning Approach to Auroral
+       Identification and Classification", https://arxiv.org/abs/2109.13899
 
     Examples
     --------
@@ -158,7 +224,19 @@ class GaussianNoise:
     def __call__(
         self, images: Tensor, *, generator: torch.Generator, size: int
     ) -> Tensor:
-        """Add noise to `images` of shape (n, C, H, W)."""
+        """Add noise to each image.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), floating point
+        generator : torch.Generator
+        size : int
+            Side of the views in pixels, at least 1; without effect.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), of the type of `images`
+        """
         noise = torch.randn(
             images.shape,
             generator=generator_on(images.device, generator),

@@ -14,12 +14,42 @@ from sksimclr._images.resizing import resize
 
 
 class Augmentation(Protocol):
-    """What `SimCLRTransformer` expects of an augmentation: a call like this one."""
+    """What `SimCLRTransformer` expects of an augmentation: a call like this one.
+
+    Examples
+    --------
+    One of your own, to be found in a module if fits run in several processes:
+
+    >>> from dataclasses import dataclass
+    >>> import torch
+    >>> from sksimclr.augmentations import Augmentation
+    >>> @dataclass(frozen=True)
+    ... class Negative(Augmentation):
+    ...     p: float = 0.5
+    ...
+    ...     def __call__(self, images, *, generator, size):
+    ...         draws = torch.rand(len(images), 1, 1, 1, generator=generator)
+    ...         return torch.where(draws < self.p, 1 - images, images)
+    >>> Negative(p=1)(torch.zeros(1, 1, 1, 2), generator=None, size=2).flatten()
+    tensor([1., 1.])
+    """
 
     def __call__(
         self, images: Tensor, *, generator: torch.Generator, size: int
     ) -> Tensor:
-        """Augment float images of shape (n, C, H, W); views have side `size`."""
+        """Return a random view of each image, drawn by `generator` alone.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), floating point
+        generator : torch.Generator
+        size : int
+            Side of the views in pixels, at least 1, for those that resize.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W) or (n, C, size, size), of the type of `images`
+        """
         ...
 
 
@@ -40,11 +70,11 @@ def make_view(
     augmentations : sequence of augmentations
     generator : torch.Generator
     size : int
-        Side of the view in pixels.
+        Side of the view in pixels, at least 1.
 
     Returns
     -------
-    Tensor of shape (n, C, size, size)
+    Tensor of shape (n, C, size, size), of the type of `images`
 
     Raises
     ------

@@ -65,8 +65,8 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
         Members of :mod:`sksimclr.augmentations`, applied in order to every image in
         training.
     image_size : int, default=None
-        Side of the images that the network sees, pixels, >= 1. None is what the weights
-        ask for, or the `image_size` of a fitted `encoder`.
+        Side of the images that the network sees, pixels, at least 1. None is what the
+        weights ask for, or the `image_size` of a fitted `encoder`.
     image_shape : tuple of int, default=None
         Shape of one image, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
         default they are square if they can be, else strips one pixel high.
@@ -94,7 +94,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
     validation_fraction : float, default=0.1
         Size of that part, in (0, 0.5]. With few groups it may be larger: one of them.
     n_iter_no_change : int, default=5
-        Epochs without a lower loss on that part after which training stops, >= 1.
+        Epochs without a lower loss on that part after which training stops, at least 1.
     device : str, default="auto"
         "auto" takes CUDA, MPS or the CPU, the first there is; or the name of a torch
         device, such as "cuda:1".
@@ -105,11 +105,11 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
         Of the held-out part, new weights, the order of the images and their views. On
         a CPU the same int, number of threads and library versions give the same bits.
     verbose : int, default=0
-        1 prints a row per epoch and shows progress bars.
+        Above 0: print a row per epoch and show progress bars.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
+    classes_ : ndarray of shape (n_classes,), of the type of y
         The labels seen in `fit`, sorted.
     network_ : nn.Module
         The trained encoder and the linear layer, on the CPU, in evaluation mode.
@@ -124,7 +124,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
         Shape of one image seen in `fit`.
     n_features_in_ : int
         Number of values in one image.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,), object
         Column names of X, when X was a data frame of flattened rows.
 
     See Also
@@ -243,6 +243,9 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
             `weights` cannot be downloaded; the message says how to get them by hand.
         sklearn.exceptions.NotFittedError
             `encoder` is a SimCLRTransformer that is not fitted, such as a clone.
+        ImportError
+            The file of `weights` is in safetensors format and safetensors is not
+            installed: ``pip install "sksimclr[weights]"``.
         """
         with restored_if_it_fails(self):
             images = check_images(self, X, reset=True, min_images=2)
@@ -265,7 +268,12 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,), of the type of y in `fit`
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError, FileNotFoundError
+            As in `predict_proba`.
         """
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]

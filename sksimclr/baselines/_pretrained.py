@@ -52,8 +52,8 @@ class PretrainedTransformer(
         Output of a classifier: what its last linear layer is given, or
         what it returns, as in [1]_.
     image_size : int, default=None
-        Side to which images are resized, pixels, >= 1. None is what the weights ask
-        for, such as 299 for "inception_v3", and 224 where nothing is asked.
+        Side to which images are resized, pixels, at least 1. None is what the weights
+        ask for, such as 299 for "inception_v3", and 224 where nothing is asked.
     image_shape : tuple of int, default=None
         Shape of one image, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
         default they are square if they can be, else strips one pixel high.
@@ -64,7 +64,7 @@ class PretrainedTransformer(
         "auto" takes CUDA, MPS or the CPU, the first there is; or the name of a torch
         device, such as "cuda:1".
     verbose : int, default=0
-        1 shows a progress bar.
+        Above 0: show a progress bar.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class PretrainedTransformer(
         Shape of one image seen in `fit`.
     n_features_in_ : int
         Number of values in one image.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,), object
         Column names of X, when X was a data frame of flattened rows.
 
     See Also
@@ -172,6 +172,9 @@ class PretrainedTransformer(
             One of the paths in X, or the file of `weights`, does not exist.
         OSError
             `weights` cannot be downloaded; the message says how to get them by hand.
+        ImportError
+            The file of `weights` is in safetensors format and safetensors is not
+            installed: ``pip install "sksimclr[weights]"``.
         """
         with restored_if_it_fails(self):
             resolve_device(self.device)

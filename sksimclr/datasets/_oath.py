@@ -35,7 +35,7 @@ learning", J. Geophys. Res. Space Physics 123 (2018), doi:10.1029/2018JA025274.
 
 
 def load_oath(path, *, as_array=False, features=False):
-    """Load the Oslo Auroral THEMIS (OATH) data set from a local copy.
+    r"""Load the Oslo Auroral THEMIS (OATH) data set from a local copy.
 
     ========================  ==================================================
     Images                    5,824 of 256 x 256 pixels, 16 bits, one channel
@@ -100,6 +100,9 @@ def load_oath(path, *, as_array=False, features=False):
         If ``features=True`` and h5py is not installed.
     ValueError
         If what is there is not a complete copy; the message names the file.
+    RuntimeError
+        If there is an archive to unpack and this Python cannot do that safely; 3.11.4
+        and newer can.
 
     Warns
     -----
@@ -122,10 +125,26 @@ def load_oath(path, *, as_array=False, features=False):
 
     Examples
     --------
+    A copy with two images, as OATH has them, stands for the data set:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from PIL import Image
     >>> from sksimclr.datasets import load_oath
-    >>> oath = load_oath("oath_v1.1_20181026.tgz")  # doctest: +SKIP
-    >>> oath.images.shape, oath.target_names[oath.target[0]]  # doctest: +SKIP
-    ((5824,), 'discrete')
+    >>> copy = Path(tempfile.mkdtemp())
+    >>> (copy / "classifications").mkdir()
+    >>> (copy / "images" / "cropped_scaled").mkdir(parents=True)
+    >>> n = (copy / "classifications" / "classifications.csv").write_text(
+    ...     "class2,class6,picNum,picType,rotAng\n"
+    ...     "0,2,00001,discrete,334\n1,4,00002,moon,0\n"
+    ... )
+    >>> for number in (1, 2):
+    ...     image = Image.fromarray(np.full((8, 8), number, np.uint16))
+    ...     image.save(copy / "images" / "cropped_scaled" / f"{number:05d}.png")
+    >>> oath = load_oath(copy, as_array=True)
+    >>> oath.images.shape, oath.target_names[oath.target[0]]
+    ((2, 8, 8), 'discrete')
 
     The published score of the features, 81.7 % ("Ridge + ImageNet Inception" in
     [2]_, from [1]_), has this protocol, on folds that leak (see ``oath.DESCR``):
@@ -195,9 +214,9 @@ def fetch_oath(
         Also read the features that the authors computed, see :func:`load_oath`.
         Needs h5py: ``pip install "sksimclr[oath]"``.
     n_retries : int, default=3
-        How often a broken connection is tried again.
+        How often a broken connection is tried again, at least 0.
     delay : float, default=1.0
-        Pause between tries, seconds.
+        Pause between tries, seconds, at least 0.
 
     Returns
     -------
@@ -207,16 +226,18 @@ def fetch_oath(
     Raises
     ------
     FileNotFoundError
-        If the data set is not there and ``download_if_missing=False``. The message says
-        how to get it by hand.
+        If the data set is not there and ``download_if_missing=False``.
     OSError
-        If it cannot be downloaded; likewise.
+        If it cannot be downloaded. The message says how to get it by hand.
     ImportError
         If ``features=True`` and h5py is not installed; then nothing is downloaded.
     TypeError, ValueError
         If ``n_retries`` or ``delay`` is not a number or negative.
     ValueError
         If what is there is not a complete copy; the message names the file.
+    RuntimeError
+        If there is an archive to unpack and this Python cannot do that safely; 3.11.4
+        and newer can.
 
     See Also
     --------
@@ -239,7 +260,9 @@ def fetch_oath(
     >>> try:
     ...     data = fetch_oath(download_if_missing=False)
     ... except FileNotFoundError:
-    ...     data = make_aurora(600, size=64, random_state=0)  # doctest: +SKIP
+    ...     data = make_aurora(600, size=32, random_state=0)
+    >>> data.target_names
+    ['arc', 'diffuse', 'discrete', 'cloudy', 'moon', 'noaurora']
 
     The published score of the features, 81.7 % ("Ridge + ImageNet Inception" in
     [2]_, from [1]_), has this protocol, on folds that leak (see ``oath.DESCR``):

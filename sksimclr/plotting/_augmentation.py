@@ -12,8 +12,8 @@ from sksimclr.plotting._shared import require_matplotlib
 class AugmentationDisplay:
     """Images beside random views of them, as `SimCLRTransformer` sees them in `fit`.
 
-    To judge whether the views still show what tells images apart: views that have lost
-    it teach the encoder to ignore it.
+    As figure 4 of [1]_, to judge whether the views still show what tells images apart:
+    views that have lost it teach the encoder to ignore it.
 
     Use `from_estimator` or `from_augmentations` to make one.
 
@@ -119,6 +119,8 @@ class AugmentationDisplay:
             `simclr` has no such parameters.
         ValueError
             X or a parameter is not as described.
+        FileNotFoundError
+            One of the paths in X does not exist.
         """
         require_matplotlib("AugmentationDisplay.from_estimator")
         image_size = getattr(simclr, "image_size_", None)
@@ -165,13 +167,13 @@ class AugmentationDisplay:
         X : images in any form that `SimCLRTransformer` takes
             Only those that are shown are read from a memory map or from files.
         image_size : int
-            Side of the views, pixels.
+            Side of the views, pixels, at least 1.
         image_shape : tuple of int, default=None
             Shape of one image, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows.
         n_images : int, default=4
-            Images drawn; all of them if there are no more.
+            Images drawn, at least 1; all of them if there are no more.
         n_views : int, default=6
-            Views of each.
+            Views of each, at least 1.
         random_state : int, RandomState instance or None, default=None
             Which images are drawn, and their views.
         ax, im_kw
@@ -185,8 +187,10 @@ class AugmentationDisplay:
         ------
         ImportError
             Matplotlib is not installed.
-        ValueError
-            X or `augmentations` are not as described.
+        TypeError, ValueError
+            X or a parameter is not as described.
+        FileNotFoundError
+            One of the paths in X does not exist.
         """
         require_matplotlib("AugmentationDisplay.from_augmentations")
         check_scalar(n_images, "n_images", Integral, min_val=1)

@@ -206,7 +206,7 @@ class EmbeddingDisplay:
             Matplotlib is not installed.
         TypeError
             `transformer` has no ``transform``.
-        ValueError
+        ValueError, FileNotFoundError
             As in `from_predictions`.
         sklearn.exceptions.NotFittedError
             `transformer` was not fitted.
@@ -259,7 +259,7 @@ class EmbeddingDisplay:
             With ``fit_transform`` to two columns, such as ``TSNE()``; a clone of it is
             fitted. None is a principal component analysis.
         n_thumbnails : int, default=30
-            At most so many images are shown, well apart from each other. 0 shows none.
+            At most so many images are shown, at least 0, well apart from each other.
         ax, scatter_kw
             As in `plot`.
 
@@ -271,9 +271,12 @@ class EmbeddingDisplay:
         ------
         ImportError
             Matplotlib is not installed.
-        ValueError
+        TypeError, ValueError
             There are more or fewer labels or images than embeddings, labels without a
-            name, or `reducer` does not return two columns.
+            name, `reducer` does not return two columns, or `n_thumbnails` is not as
+            described.
+        FileNotFoundError
+            One of the paths in `images` does not exist.
         """
         require_matplotlib("EmbeddingDisplay.from_predictions")
         check_scalar(n_thumbnails, "n_thumbnails", Integral, min_val=0)

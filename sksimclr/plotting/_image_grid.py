@@ -129,7 +129,7 @@ class ImageGridDisplay:
             Matplotlib is not installed.
         TypeError
             `estimator` has no ``predict``.
-        ValueError
+        ValueError, FileNotFoundError
             As in `from_predictions`.
         sklearn.exceptions.NotFittedError
             `estimator` was not fitted.
@@ -187,7 +187,7 @@ class ImageGridDisplay:
         group_by : {"y", "y_pred"}, default="y"
             Which of the two makes the rows.
         n_images : int, default=8
-            Images in a row; fewer if there are no more.
+            Images in a row, at least 1; fewer if there are no more.
         random_state : int, RandomState instance or None, default=None
             Which images are drawn.
         ax, im_kw
@@ -201,9 +201,11 @@ class ImageGridDisplay:
         ------
         ImportError
             Matplotlib is not installed.
-        ValueError
+        TypeError, ValueError
             `images` are none, there are more or fewer labels than images, labels
-            without a name, or `group_by` is not as described.
+            without a name, or `group_by` or `n_images` is not as described.
+        FileNotFoundError
+            One of the paths in `images` does not exist.
         """
         require_matplotlib("ImageGridDisplay.from_predictions")
         check_scalar(n_images, "n_images", Integral, min_val=1)

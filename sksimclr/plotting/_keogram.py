@@ -204,7 +204,8 @@ class KeogramDisplay:
         center : (float, float), default=None
             Row and column of the zenith, pixels; None is the centre of the frames.
         radius : float, default=0.85
-            Of the field of view, as a part of half the shorter side of a frame.
+            Of the field of view, as a part of half the shorter side of a frame, in
+            (0, 2].
         north, title
             As in `KeogramDisplay`.
         ax, image_kw
@@ -218,8 +219,11 @@ class KeogramDisplay:
         ------
         ImportError
             Matplotlib is not installed.
-        ValueError
-            `center` is outside the frames, or as in `plot`.
+        TypeError, ValueError
+            `center` is outside the frames, `radius` no number in its range, or as in
+            `plot`.
+        FileNotFoundError
+            One of the paths in `images` does not exist.
         """
         require_matplotlib("KeogramDisplay.from_frames")
         images = find_images(images)
@@ -285,7 +289,7 @@ class KeogramDisplay:
             Matplotlib or pyarrow is not installed.
         FileNotFoundError
             There is no such catalogue, or a file of the night is gone.
-        ValueError
+        TypeError, ValueError
             The catalogue has no frame of that night, a file cannot be read as when it
             was labelled, or as in `from_frames`.
 

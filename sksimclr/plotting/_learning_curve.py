@@ -42,7 +42,7 @@ class LearningCurveDisplay:
 
     Attributes
     ----------
-    axes_ : ndarray of matplotlib Axes
+    axes_ : ndarray of shape (n_panels,), matplotlib Axes
         One for each panel.
     ax_ : matplotlib Axes
         The first of them.
@@ -76,7 +76,7 @@ class LearningCurveDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or array of shape (n_panels,), default=None
+        ax : matplotlib Axes or array of shape (n_panels,) of them, default=None
             One for each panel. A single one makes room for several panels. By default
             those of a new figure, one journal column wide.
         line_kw : dict, default=None

@@ -36,14 +36,14 @@ class OccurrenceDisplay:
     hour : {"magnetic_hour", "hour"}, default="magnetic_hour"
         What the hours are: magnetic local time, or UTC.
     min_frames : int, default=None
-        Blank are months and hours with fewer labelled frames. By default those with
-        less than a hundredth of the fullest.
+        Blank are months and hours with fewer labelled frames, at least 1. By default
+        those with less than a hundredth of the fullest.
 
     Attributes
     ----------
-    fractions : ndarray of shape (n_classes, 12, 24)
+    fractions : ndarray of shape (n_classes, 12, 24), float64
         Share of each class, NaN where there are few frames.
-    axes_ : ndarray of matplotlib Axes
+    axes_ : ndarray of shape (n_classes + 1,), matplotlib Axes
         One for each class, and one for the number of frames.
     ax_ : matplotlib Axes
         The first of them.
@@ -89,7 +89,7 @@ class OccurrenceDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or array of shape (n_panels,), default=None
+        ax : matplotlib Axes or array of shape (n_classes + 1,) of them, default=None
             One for each panel. A single one makes room for all. By default those of a
             new figure, one page wide.
         image_kw : dict, default=None
@@ -103,9 +103,9 @@ class OccurrenceDisplay:
         ------
         ImportError
             Matplotlib is not installed.
-        ValueError
-            No hour has enough frames, counts have another shape, or `ax` another number
-            of axes than there are panels.
+        TypeError, ValueError
+            No hour has enough frames, `min_frames` is not as described, counts have
+            another shape, or `ax` another number of axes than there are panels.
         """
         require_matplotlib("OccurrenceDisplay.plot")
         self._check()
@@ -206,7 +206,7 @@ class OccurrenceDisplay:
             Matplotlib or pyarrow is not installed.
         FileNotFoundError
             There is no such catalogue.
-        ValueError
+        TypeError, ValueError
             It has no labels, the position of a station is not known, or as in `plot`.
         """
         require_matplotlib("OccurrenceDisplay.from_catalogue")

@@ -38,7 +38,7 @@ class SilhouetteDisplay:
     labels : list of ndarray of shape (n_samples,), default=None
         Cluster of each sample, for each number of clusters.
     y_score : float, default=None
-        Mean silhouette of the true labels.
+        Mean silhouette of the true labels, in [-1, 1].
 
     Attributes
     ----------
@@ -164,7 +164,7 @@ class SilhouetteDisplay:
             True labels.
         n_clusters : iterable of int, default=range(3, 16)
             Numbers of clusters to try, from 2 to ``n_samples - 1``. The default is that
-            of the paper in the class's references.
+            of the class's reference.
         sample_size, random_state, ax, line_kw
             As in `from_predictions`. `random_state` does not reach the clusterer.
 
@@ -177,7 +177,7 @@ class SilhouetteDisplay:
         ImportError
             Matplotlib is not installed.
         TypeError
-            `clusterer` has no parameter `n_clusters`.
+            `clusterer` has no parameter `n_clusters`, or as in `from_predictions`.
         ValueError
             `n_clusters` is empty or out of range, or as in `from_predictions`.
         """
@@ -225,8 +225,8 @@ class SilhouetteDisplay:
         y : array-like of shape (n_samples,), default=None
             True labels.
         sample_size : int, default=None
-            Score a random sample of so many rows, the same for every number of
-            clusters. By default all rows are compared with all.
+            Score a random sample of so many rows, from 3 to ``n_samples``, the same for
+            every number of clusters. By default all rows are compared with all.
         random_state : int, RandomState instance or None, default=None
             Which rows are in the sample.
         ax, line_kw
@@ -240,9 +240,10 @@ class SilhouetteDisplay:
         ------
         ImportError
             Matplotlib is not installed.
-        ValueError
+        TypeError, ValueError
             `labels` is empty, has arrays of another length than X, or fewer than two
-            or as many groups as samples; or `y` does.
+            or as many groups as samples; or `y` does; or `sample_size` is not as
+            described.
         """
         require_matplotlib("SilhouetteDisplay.from_predictions")
         X = check_array(X, input_name="X")
