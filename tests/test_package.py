@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import sksimclr
 from sksimclr._estimators.mixins import DOCUMENTATION
@@ -226,6 +228,20 @@ def test_ci_runs_the_test_command_of_the_readme():
     readme = (_ROOT / "README.md").read_text()
     found = re.findall(".*".join([first, *rest]) + ".*", readme)
     assert len(found) == 1 and found[0].endswith("pytest")
+
+
+def test_ci_runs_on_the_oldest_and_the_newest_python():
+    """Those of the classifiers; it runs `.ci/run` and nothing else."""
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    versions = re.findall(r"Python :: (\d\.\d+)", "\n".join(project["classifiers"]))
+    assert project["requires-python"] == f">={versions[0]}"
+    path = _ROOT / ".github" / "workflows" / "ci.yml"
+    workflow = yaml.safe_load(path.read_text())
+    (job,) = workflow["jobs"].values()
+    assert job["strategy"]["matrix"]["python"] == [versions[0], versions[-1]]
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert os.access(_ROOT / ".ci" / "run", os.X_OK)
+    assert workflow["permissions"] == {"contents": "read"}
 
 
 @pytest.mark.slow
