@@ -13,6 +13,8 @@ except ImportError:  # on Windows, where all tests run beside others
 _IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if _IS_WORKER:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+# to ask for a GPU must not initialise it, or the processes that tests fork cannot use it
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 
 def pytest_collection_modifyitems(items):
