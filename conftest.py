@@ -13,8 +13,6 @@ except ImportError:  # on Windows, where all tests run beside others
 _IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if _IS_WORKER:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
-# to ask for a GPU must not initialise it, or the processes that tests fork cannot use it
-os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 
 def pytest_collection_modifyitems(items):
@@ -30,7 +28,10 @@ def pytest_runtest_protocol(item):
     with open(__file__) as file:
         is_alone = item.get_closest_marker("alone") is not None
         fcntl.flock(file, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH)
-        return (yield)
+        try:
+            return (yield)
+        finally:  # by closing it alone, not if a process that was forked has it too
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @pytest.fixture(autouse=True)

@@ -160,6 +160,8 @@ def read_result(path):
 
 
 _methods = set(multiprocessing.get_all_start_methods())
+if torch.cuda.is_available():  # which cannot be used in what a process forks
+    _methods &= {"spawn"}
 _context = multiprocessing.get_context(min(_methods & {"forkserver", "spawn"}))
 _events = []
 

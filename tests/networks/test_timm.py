@@ -51,7 +51,9 @@ def test_frozen_network_is_that_of_timm(images, layer, tmp_path):
     expected = network_output(
         network, images, about["mean"], about["std"], layer == "features"
     )
-    frozen = PretrainedTransformer(SMALL, weights=path, layer=layer, image_size=32)
+    frozen = PretrainedTransformer(
+        SMALL, weights=path, layer=layer, image_size=32, device="cpu"
+    )
     found = frozen.fit_transform(images)
     assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert_array_equal(clone(frozen).fit_transform(images), found)
