@@ -35,7 +35,7 @@ _READERS: dict[str, ReaderFunction] = {
     ".tiff": read_picture,
     ".npy": read_npy,
 }
-_OURS = frozenset(_READERS.values())
+_OURS = tuple(_READERS.values())
 _GROUP = "sksimclr.readers"  # of entry points
 _SPEAKING = (ValueError, OSError, SyntaxError, EOFError)  # whose text says enough
 
@@ -169,29 +169,30 @@ def known_readers() -> dict[str, ReaderFunction]:
 def _installed() -> dict[str, ReaderFunction]:
     """Return what the entry points of other packages bring."""
     return {
-        entry.name.lower(): _InstalledReader(entry)
+        entry.name.lower(): _InstalledReader(entry.name, entry.value)
         for entry in entry_points(group=_GROUP)
     }
 
 
 @dataclass(frozen=True)
 class _InstalledReader:
-    """A reader that another package brings."""
+    """A reader that another package brings; it can be sent to other processes."""
 
-    entry: EntryPoint
+    suffix: str
+    value: str
 
     def __repr__(self) -> str:
-        return self.entry.value
+        return self.value
 
     def __call__(self, path: Path) -> Frames:
         """Import it and read a file."""
         try:
-            function = self.entry.load()
+            function = EntryPoint(self.suffix, self.value, _GROUP).load()
         except Exception as error:
             raise ImportError(
-                f"The reader of {self.entry.name} files, {self.entry.value!r}, cannot "
-                f"be imported: {error}. Mend or remove the package that brings it as "
-                f"an entry point of {_GROUP!r}."
+                f"The reader of {self.suffix} files, {self.value!r}, cannot be "
+                f"imported: {error}. Mend or remove the package that brings it as an "
+                f"entry point of {_GROUP!r}."
             ) from error
         frames: Frames = function(path)
         return frames

@@ -204,7 +204,10 @@ def test_installed_readers_serve_fit_and_the_command_line(site, tmp_path, frames
         info = python(site, "-m", "sksimclr", "info", where)
         assert info.returncode == 0 and said in info.stdout, info
     code = (
-        "import sys, numpy as np\nfrom sksimclr import AuroraPreprocessor\n"
+        "import pickle, sys, numpy as np\nfrom sksimclr import AuroraPreprocessor\n"
+        "from sksimclr._files.readers import reader_for\n"
+        "reader = pickle.loads(pickle.dumps(reader_for('a.xyz')))\n"
+        "assert reader(sys.argv[2]).site == 'tro'\n"
         "images = AuroraPreprocessor().fit_transform(sys.argv[2:])\n"
         "np.save(sys.argv[1], images)"
     )
