@@ -39,6 +39,7 @@ suppress_warnings = ["myst.header"]
 autosummary_generate = True
 toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
+autodoc_typehints = "none"  # docstrings have the types
 # Names of other packages, which are not fetched to be linked to: a build needs no net.
 _others = "collections|sklearn|torch|numpy|skorch|matplotlib"
 nitpick_ignore_regex = [("py:.*", rf"({_others})\..*")]
