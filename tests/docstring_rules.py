@@ -105,7 +105,7 @@ class Subject:
 
 def public_modules():
     """Return {name: module}, the package itself as ""."""
-    names = set(sksimclr.__all__) - {"__version__"}
+    names = sorted(set(sksimclr.__all__) - {"__version__"})
     found = {name: getattr(sksimclr, name) for name in names}
     modules = {name: found[name] for name in found if inspect.ismodule(found[name])}
     return {"": sksimclr} | modules
