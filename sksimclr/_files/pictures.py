@@ -54,15 +54,14 @@ def read_other_picture(path: Path) -> Frames:
 def _read(path: Path, formats: tuple[str, ...] | None) -> Frames:
     """Read what :func:`read_picture` says, in some formats or in all."""
     data = read_bytes(path)  # Pillow maps files it opens by name, which may shrink
+    expected, hint = ("a PNG, JPEG or TIFF", "") if formats else ("an", f". {_HINT}")
     try:
         n_pages, damage = _check(data, formats)
         images = _decode(data, n_pages)
     except UnidentifiedImageError as error:
-        expected = "a PNG, JPEG or TIFF image" if formats else "an image"
-        hint = "" if formats else f". {_HINT}"
-        raise ValueError(f"expected {expected}, got something else{hint}") from error
+        reason = f"expected {expected} image, got something else{hint}"
+        raise ValueError(reason) from error
     except (OSError, SyntaxError, EOFError) as error:
-        hint = "" if formats else f". {_HINT}"
         raise ValueError(f"it is damaged ({error}){hint}") from error
     return named_frames(path, images, damage)
 

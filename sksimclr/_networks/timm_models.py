@@ -36,7 +36,7 @@ def make_timm_model(
     ImportError
         timm is not installed.
     ValueError
-        There is no such model, or no weights for it.
+        There is no such model, or no weights of such a name for it.
     OSError
         Its weights cannot be downloaded.
     """
@@ -54,9 +54,9 @@ def make_timm_model(
         settings["img_size"] = image_size
     try:
         return timm.create_model(plain, **settings)
-    except (RuntimeError, OSError) as error:
-        if not trained:
-            raise
+    except RuntimeError as error:
+        raise ValueError(f"timm cannot make {name!r}: {error}") from error
+    except OSError as error:
         raise OSError(
             f"timm cannot download the weights of {name!r} ({error}). Where there is a "
             "network, save them by torch.save(timm.create_model(..., pretrained=True)"

@@ -145,6 +145,14 @@ def test_unknown_names_are_explained(images, estimator):
         estimator.fit(images)
 
 
+def test_tags_that_do_not_exist_are_explained(images):
+    """By what timm says of them, with the name that was asked for."""
+    for weights in (None, "imagenet"):
+        with pytest.raises(ValueError, match="'timm:test_resnet.nobodys': .*tag"):
+            frozen = PretrainedTransformer("timm:test_resnet.nobodys", weights=weights)
+            frozen.fit(images)
+
+
 def test_other_weights_are_explained(images):
     """Names of torchvision's, or a file that is not there."""
     with pytest.raises(FileNotFoundError, match="no file of weights"):
