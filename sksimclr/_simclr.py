@@ -24,6 +24,19 @@ class SimCLRTransformer(ViewTransformer):
         an extra, such as "timm:convnext_atto"; or an importable factory
         ``f(n_channels) -> nn.Module`` of networks that map ``(n, C, H, W)`` to
         ``(n, n_features)``.
+    width : int, default=64
+        Channels of the first of the four stages of a ResNet, each of which has twice as
+        many as the one before, at least 1. 16 costs a sixteenth of 64.
+    features : {"last", "stages"}, default="last"
+        What `transform` returns: the mean over the places of the last stage's output,
+        which is the encoder's, or of that of every stage, one after the other, for a
+        ResNet or a network with a method ``stages(images)`` that returns a list of maps
+        ``(n, C, H, W)``. Training is the same. May be changed after `fit`.
+    symmetry : {"vertical", "horizontal", "flips", "square"} or None, default=None
+        Let `transform` return the mean over an image and its mirror images: upside
+        down; left and right exchanged; both, four images; and these turned by a
+        quarter, eight. The embedding of a mirror image is then the same, up to
+        rounding; it takes as many times as long. May be changed after `fit`.
     temperature : float, default=0.5
         Temperature of the NT-Xent loss, > 0. Smaller ones weigh hard negatives more.
     augmentations : tuple, default=(ResizedCrop(), VerticalFlip())
@@ -75,8 +88,8 @@ class SimCLRTransformer(ViewTransformer):
         For long runs on a GPU.
     warm_start : bool, default=False
         Let `fit` go on from the weights of the `fit` before, with a new optimizer, for
-        another `max_epochs`; `encoder`, `stem`, `weights` and `projection_dim` are
-        then without effect.
+        another `max_epochs`; `encoder`, `width`, `stem`, `weights` and
+        `projection_dim` are then without effect.
     checkpoint_dir : str or path-like, default=None
         Folder where `fit` saves the run, about three times the size of the encoder,
         and from which it goes on if it was interrupted or killed: with the same bits
@@ -159,6 +172,9 @@ class SimCLRTransformer(ViewTransformer):
         self,
         encoder="resnet18",
         *,
+        width=64,
+        features="last",
+        symmetry=None,
         temperature=0.5,
         augmentations=(ResizedCrop(), VerticalFlip()),  # noqa: B008 (they are frozen)
         projection_dim=64,
@@ -183,6 +199,9 @@ class SimCLRTransformer(ViewTransformer):
         verbose=0,
     ):
         self.encoder = encoder
+        self.width = width
+        self.features = features
+        self.symmetry = symmetry
         self.temperature = temperature
         self.augmentations = augmentations
         self.projection_dim = projection_dim

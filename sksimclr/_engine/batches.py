@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -42,9 +43,12 @@ class BatchDataset(Dataset[Any]):
     ----------
     images : Images
     targets : ndarray of shape (n_images,), int64, optional
-        Zeros, which nobody reads, by default.
+        Zeros, which nobody reads, by default; or the numbers of `sequences`.
     rows : ndarray of int, optional
         Which of the images belong to the data set; all by default.
+    sequences : ndarray of shape (n_images,), int64, optional
+        Number of the sequence of each image, from 0. Each image then comes in a pair
+        with another one of its sequence.
     """
 
     def __init__(
@@ -52,9 +56,12 @@ class BatchDataset(Dataset[Any]):
         images: Images,
         targets: NDArray[Any] | None = None,
         rows: NDArray[Any] | None = None,
+        sequences: NDArray[np.int64] | None = None,
     ):
         self.images = images
         n_images = len(images)
+        self.partners = None if sequences is None else Partners(sequences)
+        targets = sequences if targets is None else targets
         self.targets = (
             torch.zeros(n_images) if targets is None else torch.from_numpy(targets)
         )
@@ -66,11 +73,43 @@ class BatchDataset(Dataset[Any]):
         return len(self.rows)
 
 
+class Partners:
+    """Draws for each image another one of its sequence.
+
+    Parameters
+    ----------
+    sequences : ndarray of shape (n_images,), int64
+        Number of the sequence of each image, from 0.
+    """
+
+    def __init__(self, sequences: NDArray[np.int64]):
+        codes = torch.from_numpy(sequences)
+        self._sizes = torch.bincount(codes)[codes]
+        self._by_sequence = torch.argsort(codes, stable=True)
+        starts = torch.bincount(codes).cumsum(0)[codes] - self._sizes
+        self._starts = starts
+        places = torch.empty_like(codes)
+        places[self._by_sequence] = torch.arange(len(codes))
+        self._places = places - starts  # within its sequence
+
+    def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the number of a partner for each image in `rows`.
+
+        All other images of its sequence are equally probable; one that is alone is its
+        own partner.
+        """
+        chance = torch.rand(len(rows), generator=generator, dtype=torch.float64)
+        n_others = self._sizes[rows] - 1
+        step = (chance * n_others).long() + (n_others > 0)
+        place = (self._places[rows] + step) % self._sizes[rows]
+        return self._by_sequence[self._starts[rows] + place]
+
+
 class Batches:
     """The batches of one epoch after another, as skorch wants them.
 
-    Iterating gives images (n, C, H, W), uint8 or float32, and targets (n,), both on
-    the device. All images are kept on a GPU that has room for them; otherwise they are
+    Iterating gives images (n, C, H, W), or (n, 2, C, H, W) for a data set of
+    sequences, uint8 or float32, and targets (n,), both on the device. All images are kept on a GPU that has room for them; otherwise they are
     read ahead of the network.
 
     Parameters
@@ -122,10 +161,12 @@ class Batches:
         rows = self._rows_of_epoch()[self.n_skipped :]
         self.n_skipped = 0
         for numbers, images in zip(rows, self._images_at(rows), strict=True):
+            if numbers.ndim == 2:
+                images, numbers = images.unflatten(0, numbers.shape), numbers[:, 0]
             yield images, self._targets[numbers.to(self._device, non_blocking=True)]
 
     def _rows_of_epoch(self) -> list[Tensor]:
-        """Return the numbers of the images of each batch."""
+        """Return the numbers of the images, or pairs, of each batch: (n,) or (n, 2)."""
         if not self._is_shuffled:
             return list(torch.split(self._dataset.rows, self._size))
         self.order_state = self.generator.get_state()
@@ -135,10 +176,17 @@ class Batches:
             self._size,
             drop_last=self._drops_last,
         )
-        parts = (self._part(numbers) for numbers in sampler)
-        return [self._dataset.rows[part] for part in parts if part]
+        batches = [self._dataset.rows[numbers] for numbers in sampler]
+        partners = self._dataset.partners
+        if partners is not None:
+            batches = [
+                torch.stack([rows, partners.draw(rows, self.generator)], dim=1)
+                for rows in batches
+            ]
+        parts = map(self._part, batches)
+        return [part for part in parts if len(part)]
 
-    def _part(self, numbers: list[int]) -> list[int]:
+    def _part(self, numbers: Tensor) -> Tensor:
         """Return what this process gets of a batch; all get equally many."""
         size = len(numbers) // self.processes.n_processes
         start = self.processes.rank * size
@@ -148,10 +196,10 @@ class Batches:
         """Yield the images of each batch, on the device."""
         if self._resident is not None:
             for numbers in rows:
-                numbers = numbers.to(self._device, non_blocking=True)
+                numbers = numbers.flatten().to(self._device, non_blocking=True)
                 yield self._resident[numbers]
             return
-        batches = read_ahead(self._dataset.images, [row.tolist() for row in rows])
+        batches = read_ahead(self._dataset.images, [row.flatten().tolist() for row in rows])
         with closing(batches):
             for batch in batches:
                 images = torch.from_numpy(batch)

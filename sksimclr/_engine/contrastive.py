@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor, nn
@@ -60,6 +62,7 @@ def train(
     views: ViewPlan,
     plan: LoopPlan,
     *,
+    sequences: NDArray[np.int64] | None = None,
     own_callbacks: Sequence[Callback] = (),
     checkpoints: CheckpointFolder | None = None,
     state: State | None = None,
@@ -74,6 +77,9 @@ def train(
         At least two.
     views : ViewPlan
     plan : LoopPlan
+    sequences : ndarray of shape (n_images,), int64, optional
+        Number of the sequence of each image, from 0. The second view is then one of
+        another image of the same sequence.
     own_callbacks : sequence of skorch callbacks
         Run before the caller's, which are in `plan`.
     checkpoints : CheckpointFolder, optional
@@ -100,7 +106,7 @@ def train(
     history, state = run_loop(
         ContrastiveModel(networks[0], networks[1], views, plan.seeds.views, processes),
         views.objective.criterion(processes),
-        BatchDataset(images),
+        BatchDataset(images, sequences=sequences),
         plan,
         own_callbacks=[_ProjectionRecord(processes), *own_callbacks],
         checkpoints=checkpoints,
@@ -150,16 +156,20 @@ class ContrastiveModel(nn.Module):
         self.generator = make_generator(view_seed)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return projections (2 N, d) of images (N, C, H, W): first views, second."""
+        """Return projections (2 N, d): of the first views of all, then of the second.
+
+        Of images (N, C, H, W), or of pairs (N, 2, C, H, W).
+        """
         images = to_float(images)
+        pairs = images.unbind(1) if images.ndim == 5 else (images, images)
         views = [
             make_view(
-                images,
+                each,
                 self._augmentations,
                 generator=self.generator,
                 size=self._size,
             )
-            for _ in range(2)
+            for each in pairs
         ]
         both = torch.cat(views).contiguous(memory_format=torch.channels_last)
         with torch.autocast(both.device.type, torch.bfloat16, enabled=self._bfloat16):

@@ -16,6 +16,7 @@ from sksimclr._images.read_ahead import read_ahead
 from sksimclr._images.resizing import resize
 from sksimclr._machine.device import to_float
 from sksimclr._networks.folding import inference_copy
+from sksimclr._networks.readout import mean_over_mirrors
 
 _BATCH_PIXELS = 1 << 18  # on a CPU, about as many as its caches like
 _BATCH_SIZES = (8, 32)  # smallest and largest on a CPU
@@ -28,8 +29,8 @@ def embed(
     images: Images,
     *,
     image_size: int,
-    n_features: int,
     device: torch.device,
+    symmetry: str | None = None,
     batch_size: int | None = None,
     verbose: int = 0,
 ) -> NDArray[np.float32]:
@@ -43,11 +44,13 @@ def embed(
     encoder : nn.Module
         Not changed: a copy of it runs.
     images : Images
+        At least one.
     image_size : int
         Side to which the images are resized, pixels.
-    n_features : int
-        Length of an embedding.
     device : torch.device
+    symmetry : {None, "vertical", "horizontal", "flips", "square"}
+        An embedding is the mean over these mirror images, see
+        :func:`~sksimclr._networks.readout.mean_over_mirrors`.
     batch_size : int, optional
         Images in a forward pass; by default what suits the device. When a GPU runs out
         of memory, it is halved for this batch and the rest.
@@ -66,13 +69,15 @@ def embed(
     batch_size = batch_size or default_batch_size(image_size, device)
     shape = (batch_size, images.n_channels, image_size, image_size)
     model = inference_copy(encoder, shape, device)
-    forward = _Forward(model, image_size, batch_size, device)
-    out = np.empty((len(images), n_features), np.float32)
+    forward = _Forward(model, image_size, symmetry, batch_size, device)
+    out = np.empty((0, 0), np.float32)
     progress = tqdm(total=len(images), unit="image", disable=not verbose)
     batches = read_ahead(images, images.blocks(batch_size))
     start = 0
     with closing(batches), progress, torch.inference_mode():
         for embeddings in _fetched(map(forward, batches)):
+            if start == 0:
+                out = np.empty((len(images), embeddings.shape[1]), np.float32)
             out[start : start + len(embeddings)] = embeddings
             start += len(embeddings)
             progress.update(len(embeddings))
@@ -103,15 +108,23 @@ class _Forward:
         On `device`.
     image_size : int
         Side of the images that it takes, pixels.
+    symmetry : str or None
+        Of :func:`~sksimclr._networks.readout.mean_over_mirrors`.
     batch_size : int
     device : torch.device
     """
 
     def __init__(
-        self, model: nn.Module, image_size: int, batch_size: int, device: torch.device
+        self,
+        model: nn.Module,
+        image_size: int,
+        symmetry: str | None,
+        batch_size: int,
+        device: torch.device,
     ):
         self._model = model
         self._image_size = image_size
+        self._symmetry = symmetry
         self._batch_size = batch_size
         self._device = device
 
@@ -137,9 +150,7 @@ class _Forward:
         if self._device.type == "cuda":
             images = images.pin_memory().to(self._device, non_blocking=True)
         pixels = resize(to_float(images.to(self._device)), self._image_size)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        embeddings: Tensor = self._model(pixels)[:n_images]
-        return embeddings
+        return mean_over_mirrors(self._model, pixels, self._symmetry)[:n_images]
 
 
 def _fetched(results: Iterable[Tensor]) -> Iterator[NDArray[np.float32]]:

@@ -17,12 +17,13 @@ _WITHOUT_EFFECT = (
     "verbose",
     "warm_start",
 )
+_OF_READ_OUT = ("features", "symmetry")  # without effect on training alone
 # what a fit has noted besides what it learnt
 _NOTES = ("history_", "_made_from", "_state", "memory", *_WITHOUT_EFFECT)
 _BLOCK = 256  # images hashed in one go; of data that is not in memory, as many in all
 
 
-def fit_fingerprint(estimator, images, start=None):
+def fit_fingerprint(estimator, images, sequences=None, start=None):
     """Return the parameters, the objective, the data and the weights of a fit's start.
 
     Parameters
@@ -30,6 +31,7 @@ def fit_fingerprint(estimator, images, start=None):
     estimator : ViewTransformer
     images : Images
         All of them count when they are in memory, otherwise 256 evenly spaced ones.
+    sequences : ndarray of shape (n_images,), int64, optional
     start : iterable of ndarray, optional
         Weights, unless they are random.
 
@@ -41,7 +43,7 @@ def fit_fingerprint(estimator, images, start=None):
     found = {
         name: _describe(value)
         for name, value in params.items()
-        if name not in _WITHOUT_EFFECT
+        if name not in (*_WITHOUT_EFFECT, *_OF_READ_OUT)
     }
     if params.get("lr_schedule") is None:  # then the first epochs do not depend on it
         del found["max_epochs"]
@@ -50,6 +52,8 @@ def fit_fingerprint(estimator, images, start=None):
         f"{len(images)} images of shape {images.image_shape}, {images.dtype}, "
         f"{_hash(_blocks(images))}"
     )
+    if sequences is not None:
+        found["sequences"] = f"{sequences.max() + 1}, {_hash([sequences])}"
     if start is not None:
         found["weights at the start"] = _hash(start)
     return found

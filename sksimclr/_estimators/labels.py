@@ -1,4 +1,4 @@
-"""Labels: their classes, and a part of the images that is held out."""
+"""Labels and sequences: their numbers, and a part of the images that is held out."""
 
 import warnings
 
@@ -29,6 +29,29 @@ def check_labels(estimator, y, n_images):
             f"{classes.tolist()[0]!r}."
         )
     return classes, codes.astype(np.int64)
+
+
+def check_sequences(sequences, n_images):
+    """Return the number of the sequence of each image from 0, int64; of None, None.
+
+    Raises a ValueError unless there is one name for each image, none of them missing.
+    """
+    if sequences is None:
+        return None
+    if len(sequences) != n_images:
+        raise ValueError(
+            f"Expected the sequence of each of {n_images} images, got "
+            f"{len(sequences)} in sequences."
+        )
+    names = column_or_1d(sequences)
+    missing = np.flatnonzero(names != names)  # NaN and NaT
+    if len(missing) or None in names.tolist():
+        raise ValueError(
+            "Expected the sequence of each image in sequences, integers or strings, "
+            f"got {names[missing[0]] if len(missing) else None!r}. Give images that "
+            "stand alone a name of their own."
+        )
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def hold_out(codes, groups, fraction, random_state):

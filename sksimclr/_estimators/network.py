@@ -10,10 +10,13 @@ from sksimclr._engine.loop import OPTIMIZERS, LoopPlan, Seeds
 from sksimclr._estimators.validation import Interval, StrOptions, check_images
 from sksimclr._machine.device import resolve_device
 from sksimclr._networks.encoders import RESNETS
+from sksimclr._networks.readout import SYMMETRIES
 
+SYMMETRY_CONSTRAINT = [StrOptions(set(SYMMETRIES) - {None}), None]
 TRAINING_CONSTRAINTS = {
     "augmentations": [tuple, list],
     "image_shape": [tuple, list, None],
+    "symmetry": SYMMETRY_CONSTRAINT,
     "max_epochs": [Interval(Integral, 0, None, closed="left")],
     "batch_size": [Interval(Integral, 2, None, closed="left")],
     "lr": [Interval(Real, 0, None, closed="neither")],
@@ -64,10 +67,11 @@ def check_loss(history, plan):
         )
 
 
-def run_network(estimator, network, X, *, n_features, batch_size=None):
+def run_network(estimator, network, X, *, batch_size=None):
     """Return the output of a fitted estimator's network for images in any form.
 
-    The body of `transform` and `predict_proba`: float32, (n_samples, n_features).
+    The body of `transform` and `predict_proba`: float32, (n_samples, n_features), the
+    mean over the mirror images that the parameter `symmetry` names.
     """
     device = resolve_device(estimator.device)
     images = check_images(estimator, X, reset=False)
@@ -75,8 +79,8 @@ def run_network(estimator, network, X, *, n_features, batch_size=None):
         network,
         images,
         image_size=estimator.image_size_,
-        n_features=n_features,
         device=device,
+        symmetry=estimator.symmetry,
         batch_size=batch_size,
         verbose=estimator.verbose,
     )

@@ -32,7 +32,7 @@ class SkopsMixin:
         super().__setstate__({k: v for k, v in state.items() if k != "_weights"})
         if weights is None:
             return
-        self.encoder_, self.projector_, _ = make_networks(**self._made_from)
+        self.encoder_, self.projector_ = make_networks(**self._made_from)
         for name, arrays in weights.items():
             load_arrays(getattr(self, name), arrays, f"stored weights of {name}")
 

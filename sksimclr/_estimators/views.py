@@ -25,6 +25,7 @@ from sksimclr._estimators.callbacks import (
     with_callbacks,
 )
 from sksimclr._estimators.fingerprint import fit_fingerprint
+from sksimclr._estimators.labels import check_sequences
 from sksimclr._estimators.mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
 from sksimclr._estimators.network import (
     TRAINING_CONSTRAINTS,
@@ -45,7 +46,8 @@ from sksimclr._estimators.validation import (
 from sksimclr._machine.device import resolve_bfloat16
 from sksimclr._machine.processes import join_processes
 from sksimclr._machine.random import spawn_seeds
-from sksimclr._networks.encoders import RESNETS, make_networks
+from sksimclr._networks.encoders import RESNETS, embedding_dim, make_networks
+from sksimclr._networks.readout import FEATURES, read_out
 from sksimclr._networks.weights import find_weights, load_weights, save_weights
 
 _IN_OPTIMIZER = ("lr", "weight_decay")  # parameters that its state holds as well
@@ -73,6 +75,8 @@ class ViewTransformer(
         "projection_dim": [Interval(Integral, 1, None, closed="left")],
         "image_size": [Interval(Integral, 1, None, closed="left")],
         "stem": [StrOptions({"auto", "imagenet", "cifar"})],
+        "width": [Interval(Integral, 1, None, closed="left")],
+        "features": [StrOptions(set(FEATURES))],
         "weights": [str, os.PathLike, None],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "compile": ["boolean"],
@@ -83,7 +87,7 @@ class ViewTransformer(
 
     @with_callbacks
     @validates_parameters(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, sequences=None):
         """Train the encoder on the images, without labels.
 
         Parameters
@@ -91,6 +95,11 @@ class ViewTransformer(
         X : images in any form described in the notes of the class
             At least two.
         y : ignored
+        sequences : array-like of shape (n_samples,), default=None
+            Name of the sequence of each image, integers or strings: images of one
+            sequence are moments of one scene, such as the sky over a station within
+            some minutes. The second view of an image is then one of another image of
+            its sequence, and what does not change from moment to moment is learnt.
 
         Returns
         -------
@@ -99,8 +108,8 @@ class ViewTransformer(
         Raises
         ------
         ValueError
-            A parameter or X is not as described; `checkpoint_dir` holds another run; or
-            training diverged.
+            A parameter, X or `sequences` is not as described; `checkpoint_dir` holds
+            another run; or training diverged.
         FileNotFoundError
             One of the paths in X, or the file of `weights`, does not exist.
         OSError
@@ -116,16 +125,21 @@ class ViewTransformer(
             goes_on = self.warm_start and hasattr(self, "encoder_")
             vars(self).pop("_state", None)  # of partial_fit
             images = check_images(self, X, reset=not goes_on, min_images=2)
+            codes = check_sequences(sequences, len(images))
             networks, plan = self._begin(images, goes_on=goes_on)
-            checkpoints = self._checkpoints(images, networks, goes_on=goes_on)
             self._train(
-                images, networks, plan, own_callbacks=tasks, checkpoints=checkpoints
+                images,
+                networks,
+                plan,
+                sequences=codes,
+                own_callbacks=tasks,
+                checkpoints=self._checkpoints(images, codes, networks, goes_on=goes_on),
             )
         end_fit(self, X, y, tasks)
         return self
 
     @validates_parameters(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, *, sequences=None):
         """Train for one epoch on a part of the images, for data that come in chunks.
 
         Goes on with weights, optimizer and random draws where the call before ended, or
@@ -136,6 +150,8 @@ class ViewTransformer(
         ----------
         X : images as in `fit`, of the shape seen before
         y : ignored
+        sequences : array-like of shape (n_samples,), default=None
+            As in `fit`; of the images in X alone.
 
         Returns
         -------
@@ -159,9 +175,11 @@ class ViewTransformer(
         with restored_if_it_fails(self):
             goes_on = hasattr(self, "encoder_")
             images = check_images(self, X, reset=not goes_on, min_images=2)
+            codes = check_sequences(sequences, len(images))
             networks, plan = self._begin(images, goes_on=goes_on)
             plan = dataclasses.replace(plan, max_epochs=1, lr_schedule=None)
-            state = self._train(images, networks, plan, state=self._kept_state(plan))
+            state = self._kept_state(plan)
+            state = self._train(images, networks, plan, sequences=codes, state=state)
             self._state = _to_be_kept(state, plan)
         return self
 
@@ -188,7 +206,7 @@ class ViewTransformer(
             One of the paths in X does not exist.
         """
         check_is_fitted(self, "encoder_")
-        return run_network(self, self.encoder_, X, n_features=self._n_features_out)
+        return run_network(self, self._read_out(), X)
 
     def save_weights(self, path):
         """Write the trained weights to a file that `weights` reads.
@@ -238,6 +256,19 @@ class ViewTransformer(
     def _objective(self):
         """Return what the projections of two views should be like, an Objective."""
 
+    @property
+    def _n_features_out(self):
+        """Length of an embedding, of the features that are read out now."""
+        return embedding_dim(
+            self._read_out(),
+            n_channels=with_channels(self.image_shape_)[2],
+            image_size=self.image_size_,
+        )
+
+    def _read_out(self):
+        """Return the network that embeds."""
+        return read_out(self.encoder_, self.features)
+
     def _begin(self, images, *, goes_on):
         """Return encoder and projection head to start from, and how to train them.
 
@@ -261,20 +292,21 @@ class ViewTransformer(
         made_from = {
             "encoder": self.encoder,
             "stem": self.stem,
+            "width": int(self.width),
             "n_channels": n_channels,
             "image_size": int(self.image_size),
             "projection_dim": int(self.projection_dim),
             "seed": seed,
         }
-        encoder, projector, n_features = make_networks(**made_from)
+        encoder, projector = make_networks(**made_from)
+        read_out(encoder, self.features)  # or say now that it cannot be
         if path is not None:
             load_weights(path, encoder, projector, n_channels=n_channels)
-        self._n_features_out = n_features
         self._made_from = made_from
         self.history_ = []
         return encoder, projector
 
-    def _checkpoints(self, images, networks, *, goes_on):
+    def _checkpoints(self, images, sequences, networks, *, goes_on):
         """Return where the run is saved, or None; it starts from these networks."""
         if self.checkpoint_dir is None:
             return None
@@ -284,7 +316,7 @@ class ViewTransformer(
             start = [values.numpy() for state in states for values in state.values()]
         return CheckpointFolder(
             self.checkpoint_dir,
-            fit_fingerprint(self, images, start),
+            fit_fingerprint(self, images, sequences, start),
             every=int(self.checkpoint_every),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torchvision.models
@@ -15,6 +16,7 @@ from sksimclr._networks.timm_models import (
     without_classifier,
 )
 
+RESNET_WIDTH = 64  # channels of the first stage of torchvision's ResNets
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 CIFAR_SIZE = 32  # largest image side, in pixels, that gets the small stem by default
 
@@ -29,7 +31,8 @@ def make_networks(
     image_size: int,
     projection_dim: int,
     seed: int,
-) -> tuple[nn.Module, nn.Module, int]:
+    width: int = RESNET_WIDTH,
+) -> tuple[nn.Module, nn.Module]:
     """Build an encoder and its projection head; the same ones for the same arguments.
 
     Arguments as those of :func:`make_encoder` and :func:`make_projection_head`.
@@ -37,18 +40,21 @@ def make_networks(
     Returns
     -------
     encoder, projector : nn.Module
-    n_features : int
-        Length of an embedding.
     """
     shape = {"n_channels": n_channels, "image_size": image_size}
     with torch_seeded(seed):
-        network = make_encoder(encoder, stem=stem, **shape)
+        network = make_encoder(encoder, stem=stem, width=width, **shape)
         n_features = embedding_dim(network, **shape)
-        return network, make_projection_head(n_features, projection_dim), n_features
+        return network, make_projection_head(n_features, projection_dim)
 
 
 def make_encoder(
-    encoder: str | EncoderFactory, *, n_channels: int, image_size: int, stem: str
+    encoder: str | EncoderFactory,
+    *,
+    n_channels: int,
+    image_size: int,
+    stem: str,
+    width: int = RESNET_WIDTH,
 ) -> nn.Module:
     """Build an encoder with random weights.
 
@@ -64,6 +70,8 @@ def make_encoder(
     stem : {"auto", "imagenet", "cifar"}
         First layers of a ResNet: 7 x 7 convolution of stride 2 and max pooling, or
         3 x 3 convolution alone; "auto" is "cifar" up to 32 pixels.
+    width : int
+        Channels of the first stage of a ResNet; each next stage has twice as many.
 
     Returns
     -------
@@ -73,10 +81,16 @@ def make_encoder(
     Raises
     ------
     ValueError
-        `encoder` is a network, not a factory; or timm has no network of that name.
+        `encoder` is a network, not a factory; timm has no network of that name; or it
+        is no ResNet and has a `width`.
     ImportError
         timm is not installed.
     """
+    if width != RESNET_WIDTH and encoder not in RESNETS:
+        raise ValueError(
+            f"width={width} is for the ResNets {', '.join(RESNETS)}, got "
+            f"encoder={encoder!r}. Leave width at {RESNET_WIDTH}."
+        )
     if isinstance(encoder, nn.Module):
         raise ValueError(
             "encoder must be a name or a factory f(n_channels) -> nn.Module that every "
@@ -88,7 +102,8 @@ def make_encoder(
         )
         return without_classifier(network)
     if isinstance(encoder, str):
-        return _make_resnet(encoder, n_channels, _resolve_stem(stem, image_size))
+        stem = _resolve_stem(stem, image_size)
+        return _make_resnet(encoder, n_channels, stem, width)
     return encoder(n_channels)
 
 
@@ -98,16 +113,36 @@ def _resolve_stem(stem: str, image_size: int) -> str:
     return "cifar" if image_size <= CIFAR_SIZE else "imagenet"
 
 
-def _make_resnet(name: str, n_channels: int, stem: str) -> nn.Module:
-    network: nn.Module = torchvision.models.get_model(name, weights=None)
+def _make_resnet(name: str, n_channels: int, stem: str, width: int) -> nn.Module:
+    network: Any = torchvision.models.get_model(name, weights=None)
+    if width != RESNET_WIDTH:
+        _set_width(network, width)
     kernel, stride, padding = (3, 1, 1) if stem == "cifar" else (7, 2, 3)
-    first = nn.Conv2d(n_channels, 64, kernel, stride, padding, bias=False)
-    nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
-    network.conv1 = first
+    network.conv1 = nn.Conv2d(n_channels, width, kernel, stride, padding, bias=False)
+    _draw(network.conv1)
     if stem == "cifar":
         network.maxpool = nn.Identity()
     network.fc = nn.Identity()
-    return network
+    encoder: nn.Module = network
+    return encoder
+
+
+def _set_width(network: Any, width: int) -> None:
+    """Make the stages of a ResNet anew, of the blocks that it has, with new widths."""
+    network.bn1, network.inplanes = nn.BatchNorm2d(width), width
+    for number in range(4):
+        old = getattr(network, f"layer{number + 1}")
+        stride, planes = (2 if number else 1), width << number
+        stage = network._make_layer(type(old[0]), planes, len(old), stride=stride)
+        for layer in stage.modules():
+            if isinstance(layer, nn.Conv2d):
+                _draw(layer)
+        setattr(network, f"layer{number + 1}", stage)
+
+
+def _draw(convolution: nn.Conv2d) -> None:
+    """Draw weights as torchvision does for ResNets."""
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
 
 
 def embedding_dim(encoder: nn.Module, *, n_channels: int, image_size: int) -> int:

@@ -17,6 +17,7 @@ from torchvision.models import WeightsEnum
 
 from sksimclr._machine.random import torch_seeded
 from sksimclr._networks.encoders import EncoderFactory
+from sksimclr._networks.readout import read_out
 from sksimclr._networks.timm_models import (
     is_timm_name,
     make_timm_model,
@@ -94,9 +95,10 @@ def make_backbone(
         "imagenet" (torchvision's best, or what timm has for the name), a member of
         torchvision's enumeration or its name, the file of a state dict, or None for
         what the factory returns; for a name, random weights.
-    layer : {"features", "logits"}
-        Of a torchvision classifier, return the input of its last linear layer, or its
-        output. Networks of factories are taken as they are.
+    layer : {"features", "stages", "logits"}
+        Of a torchvision classifier, return the input of its last linear layer, the
+        outputs of its stages, or its output. Networks of factories are taken as they
+        are, but for their stages.
     image_size : int or None
         Side of the images, pixels, for networks that are built for one.
     seed : int
@@ -124,10 +126,14 @@ def make_backbone(
         )
     with torch_seeded(seed):
         if callable(backbone):
-            return _from_factory(backbone, weights), IMAGE_SIZE
-        if is_timm_name(backbone):
-            return _from_timm(backbone, weights, layer, image_size)
-        return _from_torchvision(backbone, weights, layer)
+            network, size = _from_factory(backbone, weights), IMAGE_SIZE
+        elif is_timm_name(backbone):
+            network, size = _from_timm(backbone, weights, layer, image_size)
+        else:
+            network, size = _from_torchvision(backbone, weights, layer)
+    if layer == "stages":
+        network.network = read_out(network.network, "stages")
+    return network, size
 
 
 def _from_factory(factory: EncoderFactory, weights: Weights) -> Backbone:
@@ -158,7 +164,7 @@ def _from_torchvision(name: str, weights: Weights, layer: str) -> tuple[Backbone
     _remove_auxiliary_outputs(network)
     if chosen is None and weights is not None:
         _load_file(network, _existing(weights), name)
-    if layer == "features":
+    if layer != "logits":
         _remove_last_linear(network, name)
     asked = (chosen or enum.DEFAULT).transforms()
     image_size = int(asked.crop_size[0]) if chosen or weights else IMAGE_SIZE
@@ -181,7 +187,7 @@ def _from_timm(
     if _is_file_name(weights):
         _load_file(network, _existing(weights))
     mean, std, size = scaling_of(network)
-    if layer == "features":
+    if layer != "logits":
         network = without_classifier(network)
     return Backbone(network, mean, std), size
 

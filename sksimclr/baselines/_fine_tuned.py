@@ -70,6 +70,11 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
     image_shape : tuple of int, default=None
         Shape of one image, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
         default they are square if they can be, else strips one pixel high.
+    symmetry : {"vertical", "horizontal", "flips", "square"} or None, default=None
+        Let `predict_proba` and `predict` take the mean of the network's outputs, before
+        they become probabilities, over an image and its mirror images: upside down;
+        left and right exchanged; both, four images; and these turned by a quarter,
+        eight. Training is the same. May be changed after `fit`.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the loss; "balanced" makes them inversely
         proportional to their frequencies.
@@ -180,6 +185,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
         augmentations=(ResizedCrop(scale=(0.5, 1.0)), VerticalFlip()),  # noqa: B008
         image_size=None,
         image_shape=None,
+        symmetry=None,
         class_weight=None,
         max_epochs=20,
         batch_size=64,
@@ -200,6 +206,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
         self.augmentations = augmentations
         self.image_size = image_size
         self.image_shape = image_shape
+        self.symmetry = symmetry
         self.class_weight = class_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -301,8 +308,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
             One of the paths in X does not exist.
         """
         check_is_fitted(self, "network_")
-        n_classes = len(self.classes_)
-        logits = run_network(self, self.network_, X, n_features=n_classes)
+        logits = run_network(self, self.network_, X)
         return softmax(logits, axis=1)
 
     def _split(self, codes, groups, random_state):

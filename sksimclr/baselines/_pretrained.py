@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sksimclr._estimators.mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
-from sksimclr._estimators.network import run_network
+from sksimclr._estimators.network import SYMMETRY_CONSTRAINT, run_network
 from sksimclr._estimators.validation import (
     Interval,
     StrOptions,
@@ -48,9 +48,15 @@ class PretrainedTransformer(
         ``torchvision.models.ResNet18_Weights.IMAGENET1K_V1``, or its name; or the file
         of a state dict. None takes a factory's network as it comes, and gives a name
         random weights, always the same ones. For a factory, a file or None.
-    layer : {"features", "logits"}, default="features"
-        Output of a classifier: what its last linear layer is given, or
-        what it returns, as in [1]_.
+    layer : {"features", "stages", "logits"}, default="features"
+        Output of a classifier: what its last linear layer is given; the mean over the
+        places of the output of every stage, one after the other, of a ResNet or a
+        network with a method ``stages(images)`` that returns a list of maps
+        ``(n, C, H, W)``; or what it returns, as in [1]_.
+    symmetry : {"vertical", "horizontal", "flips", "square"} or None, default=None
+        Return the mean over an image and its mirror images: upside down; left and right
+        exchanged; both, four images; and these turned by a quarter, eight. It takes as
+        many times as long. May be changed after `fit`.
     image_size : int, default=None
         Side to which images are resized, pixels, at least 1. None is what the weights
         ask for, such as 299 for "inception_v3", and 224 where nothing is asked.
@@ -122,7 +128,8 @@ class PretrainedTransformer(
     _parameter_constraints = {
         "backbone": [str, callable],
         "weights": [str, os.PathLike, Enum, None],
-        "layer": [StrOptions({"features", "logits"})],
+        "layer": [StrOptions({"features", "stages", "logits"})],
+        "symmetry": SYMMETRY_CONSTRAINT,
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
         "image_shape": [tuple, list, None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
@@ -136,6 +143,7 @@ class PretrainedTransformer(
         *,
         weights="imagenet",
         layer="features",
+        symmetry=None,
         image_size=None,
         image_shape=None,
         batch_size=None,
@@ -145,6 +153,7 @@ class PretrainedTransformer(
         self.backbone = backbone
         self.weights = weights
         self.layer = layer
+        self.symmetry = symmetry
         self.image_size = image_size
         self.image_shape = image_shape
         self.batch_size = batch_size
@@ -220,7 +229,6 @@ class PretrainedTransformer(
             self,
             self.backbone_,
             X,
-            n_features=self._n_features_out,
             batch_size=self.batch_size,
         )
 
