@@ -26,7 +26,8 @@ class SimCLRTransformer(ViewTransformer):
         ``(n, n_features)``.
     width : int, default=64
         Channels of the first of the four stages of a ResNet, each of which has twice as
-        many as the one before, at least 1. 16 costs a sixteenth of 64.
+        many as the one before, at least 16. 16 costs about a tenth of 64. Without
+        effect on other networks.
     features : {"last", "stages"}, default="last"
         What `transform` returns: the mean over the places of the last stage's output,
         which is the encoder's, or of that of every stage, one after the other, for a
@@ -113,6 +114,9 @@ class SimCLRTransformer(ViewTransformer):
         The trained encoder, on the CPU, in evaluation mode.
     projector_ : nn.Module
         The projection head, only used in training.
+    network_ : nn.Module
+        What `transform` runs on images ``(n, C, image_size_, image_size_)``: `encoder_`,
+        of which it reads `features` out, as the mean that `symmetry` asks for.
     history_ : list of dict
         A row for each epoch: "epoch"; "loss", "alignment" and "uniformity" (means over
         the batches) and "effective_rank" of the projections, see

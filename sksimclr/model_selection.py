@@ -1,17 +1,26 @@
 """Folds, groups and the no-pixels baseline that an honest score needs."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.utils import check_scalar
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
 
 from sksimclr._estimators.mixins import DocumentationLinkMixin
 
-__all__ = ["NearestIndexClassifier", "oath_folds", "sequence_groups"]
+__all__ = [
+    "NearestIndexClassifier",
+    "oath_folds",
+    "sequence_groups",
+    "time_sequences",
+]
 
 _TRAIN_FRACTION = 0.7
 
@@ -123,6 +132,64 @@ def sequence_groups(n_samples, block_size=200):
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
     check_scalar(block_size, "block_size", Integral, min_val=1)
     return np.arange(n_samples, dtype=np.int64) // block_size
+
+
+def time_sequences(times, sites=None, *, minutes=10):
+    """Return which images are moments of one sky: of one station, soon after another.
+
+    For ``SimCLRTransformer.fit(images, sequences=...)``, which then learns what stays
+    while the sky moves. Not for folds, which need whole nights: neighbouring sequences
+    look alike.
+
+    Parameters
+    ----------
+    times : array-like of shape (n_samples,), datetime64
+        When each image was taken, such as the column "time" of a catalogue. Images
+        without a time, NaT, stand alone.
+    sites : array-like of shape (n_samples,), str, default=None
+        Station of each image, such as the column "site" of a catalogue; by default they
+        are all of one.
+    minutes : float, default=10
+        Length of a sequence, > 0: an arc or a cloud is seldom gone after ten. Sequences
+        begin at whole multiples of it, so they do not depend on which images there are.
+
+    Returns
+    -------
+    sequences : ndarray of shape (n_samples,), int64
+        Number of the sequence of each image, from 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not as described, or `times` and `sites` differ in length.
+
+    See Also
+    --------
+    sequence_groups : Blocks of images of which no times are known; for folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksimclr.model_selection import time_sequences
+    >>> times = np.array(["2011-01-06T17:01", "2011-01-06T17:09", "2011-01-06T17:11"])
+    >>> time_sequences(times.astype("datetime64[s]"), minutes=10)
+    array([0, 0, 1])
+    """
+    check_scalar(minutes, "minutes", Real, min_val=0, include_boundaries="neither")
+    times = np.asarray(times)
+    if times.dtype.kind != "M" or times.ndim != 1:
+        raise ValueError(
+            f"Expected times as a column of datetime64, got {times.dtype} of shape "
+            f"{times.shape}. For text, use np.asarray(times, 'datetime64[s]')."
+        )
+    sites = np.zeros(len(times), int) if sites is None else np.asarray(sites, str)
+    check_consistent_length(times, sites)
+    length = np.timedelta64(max(1, round(minutes * 60e9)), "ns")
+    windows = (times.astype("datetime64[ns]") - np.datetime64(0, "ns")) // length
+    is_alone = np.isnat(times)
+    windows[is_alone] = np.arange(is_alone.sum())
+    keys = np.rec.fromarrays([is_alone, sites, windows])
+    return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 class NearestIndexClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):

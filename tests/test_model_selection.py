@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -9,6 +10,7 @@ from sksimclr.model_selection import (
     NearestIndexClassifier,
     oath_folds,
     sequence_groups,
+    time_sequences,
 )
 
 N_OATH = 5824
@@ -147,3 +149,58 @@ def test_held_out_blocks_take_the_leak_away(oath_labels, numbers):
         for seed in range(12)
     ]
     assert np.mean(scores) == pytest.approx(0.34, abs=0.022)
+
+
+# Sequences in time
+
+
+def test_images_of_a_site_within_minutes_are_one_sequence():
+    """Against a count by hand; another site, another window, another sequence."""
+    minutes = np.array([0, 3, 9.99, 10, 19, 5, 5, 3 * 24 * 60 + 4, 3 * 24 * 60 + 6])
+    sites = np.array(["gako"] * 5 + ["gill", "inuv"] + ["gako"] * 2)
+    start = np.datetime64("2011-01-06T17:00", "ns")
+    times = start + (minutes * 60e9).astype("timedelta64[ns]")
+    expected = [0, 0, 0, 1, 1, 2, 3, 4, 4]
+    for unit in ("ns", "ms"):
+        found = time_sequences(times.astype(f"datetime64[{unit}]"), sites)
+        same = found[:, None] == found
+        assert_array_equal(same, np.equal.outer(expected, expected))
+        assert found.dtype == np.int64 and set(found) == set(range(5))
+    assert len(set(time_sequences(times, sites, minutes=2.5))) == 9
+    assert len(set(time_sequences(times))) == 3
+
+
+def test_a_sequence_does_not_depend_on_which_images_there_are():
+    """A part of the images is in the sequences in which it is among all."""
+    rng = np.random.default_rng(0)
+    times = np.datetime64("1969-12-31T22:00") + np.sort(rng.integers(0, 300, 80))
+    whole, part = time_sequences(times), time_sequences(times[::3])
+    assert_array_equal(np.equal.outer(part, part), np.equal.outer(*[whole[::3]] * 2))
+
+
+def test_images_without_a_time_stand_alone():
+    """Two of them are not one sequence."""
+    times = np.array(["NaT", "2011-01-06", "NaT", "2011-01-06"], "datetime64[s]")
+    found = time_sequences(times, ["gako"] * 4)
+    assert found[1] == found[3] and len(set(found)) == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "message"),
+    [
+        ((["2011-01-06"],), ValueError, "column of datetime64"),
+        ((np.zeros((2, 2), "datetime64[s]"),), ValueError, r"of shape \(2, 2\)"),
+        ((np.zeros(2, "datetime64[s]"), ["gako"]), ValueError, "inconsistent"),
+    ],
+)
+def test_times_that_are_none(args, error, message):
+    """Named in the message."""
+    with pytest.raises(error, match=message):
+        time_sequences(*args)
+
+
+@pytest.mark.parametrize("minutes", [0, -1])
+def test_sequences_have_a_length(minutes):
+    """Above zero."""
+    with pytest.raises(ValueError, match="minutes"):
+        time_sequences(np.zeros(2, "datetime64[s]"), minutes=minutes)

@@ -20,6 +20,7 @@ from sksimclr._machine.device import resolve_device
 from sksimclr._machine.memory import keep_freed_memory
 from sksimclr._simclr import SimCLRTransformer
 from sksimclr.archive import find_files, save_model
+from sksimclr.model_selection import time_sequences
 from sksimclr.recipes import QUICK
 
 _RECIPES = {
@@ -49,7 +50,8 @@ def run(args):
     simclr.set_params(checkpoint_every=math.ceil(_CHECKPOINT_BATCHES / n_batches))
     keep_freed_memory()
     with redirect_stdout(sys.stderr):  # a row for each epoch
-        simclr.fit(frames.images)
+        sequences = time_sequences(frames.times, frames.sites)
+        simclr.fit(frames.images, sequences=sequences)
     steps, found = [frames.preprocessor, _as_stored(simclr)], None
     if labels:
         classifier, found = _classifier(simclr, frames)

@@ -199,7 +199,9 @@ class Batches:
                 numbers = numbers.flatten().to(self._device, non_blocking=True)
                 yield self._resident[numbers]
             return
-        batches = read_ahead(self._dataset.images, [row.flatten().tolist() for row in rows])
+        batches = read_ahead(
+            self._dataset.images, [row.flatten().tolist() for row in rows]
+        )
         with closing(batches):
             for batch in batches:
                 images = torch.from_numpy(batch)

@@ -23,7 +23,7 @@ _NOTES = ("history_", "_made_from", "_state", "memory", *_WITHOUT_EFFECT)
 _BLOCK = 256  # images hashed in one go; of data that is not in memory, as many in all
 
 
-def fit_fingerprint(estimator, images, sequences=None, start=None):
+def fit_fingerprint(estimator, images, start=None, sequences=None):
     """Return the parameters, the objective, the data and the weights of a fit's start.
 
     Parameters
@@ -31,9 +31,9 @@ def fit_fingerprint(estimator, images, sequences=None, start=None):
     estimator : ViewTransformer
     images : Images
         All of them count when they are in memory, otherwise 256 evenly spaced ones.
-    sequences : ndarray of shape (n_images,), int64, optional
     start : iterable of ndarray, optional
         Weights, unless they are random.
+    sequences : ndarray of shape (n_images,), int64, optional
 
     Returns
     -------

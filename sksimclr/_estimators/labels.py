@@ -48,7 +48,7 @@ def check_sequences(sequences, n_images):
     if len(missing) or None in names.tolist():
         raise ValueError(
             "Expected the sequence of each image in sequences, integers or strings, "
-            f"got {names[missing[0]] if len(missing) else None!r}. Give images that "
+            f"got {names[missing[0]] if len(missing) else None}. Give images that "
             "stand alone a name of their own."
         )
     return np.unique(names, return_inverse=True)[1].astype(np.int64)

@@ -1,6 +1,7 @@
 """What skops stores of a fitted transformer: arrays instead of networks."""
 
 import copyreg
+from inspect import signature
 
 from sksimclr._networks.encoders import make_networks
 from sksimclr._networks.weights import as_arrays, load_arrays
@@ -27,8 +28,12 @@ class SkopsMixin:
         return state
 
     def __setstate__(self, state):
-        """Take what skops stored, or what pickle and copy did."""
+        """Take what skops stored, or what pickle and copy did.
+
+        Parameters that there were not when it was stored get their defaults.
+        """
         weights = state.get("_weights")
+        state = _defaults(type(self)) | state
         super().__setstate__({k: v for k, v in state.items() if k != "_weights"})
         if weights is None:
             return
@@ -45,3 +50,9 @@ class SkopsMixin:
         for name, value in vars(self).items():
             (kept if name in _WITH_TENSORS else vars(rest))[name] = value
         return copyreg.__newobj__, (type(self),), rest.__getstate__() | kept
+
+
+def _defaults(estimator_type):
+    """Return the parameters of a class and their defaults."""
+    parameters = signature(estimator_type).parameters.values()
+    return {p.name: p.default for p in parameters}

@@ -46,8 +46,13 @@ from sksimclr._estimators.validation import (
 from sksimclr._machine.device import resolve_bfloat16
 from sksimclr._machine.processes import join_processes
 from sksimclr._machine.random import spawn_seeds
-from sksimclr._networks.encoders import RESNETS, embedding_dim, make_networks
-from sksimclr._networks.readout import FEATURES, read_out
+from sksimclr._networks.encoders import (
+    RESNETS,
+    SMALLEST_WIDTH,
+    embedding_dim,
+    make_networks,
+)
+from sksimclr._networks.readout import FEATURES, MeanOverMirrors, read_out
 from sksimclr._networks.weights import find_weights, load_weights, save_weights
 
 _IN_OPTIMIZER = ("lr", "weight_decay")  # parameters that its state holds as well
@@ -75,7 +80,7 @@ class ViewTransformer(
         "projection_dim": [Interval(Integral, 1, None, closed="left")],
         "image_size": [Interval(Integral, 1, None, closed="left")],
         "stem": [StrOptions({"auto", "imagenet", "cifar"})],
-        "width": [Interval(Integral, 1, None, closed="left")],
+        "width": [Interval(Integral, SMALLEST_WIDTH, None, closed="left")],
         "features": [StrOptions(set(FEATURES))],
         "weights": [str, os.PathLike, None],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
@@ -206,7 +211,7 @@ class ViewTransformer(
             One of the paths in X does not exist.
         """
         check_is_fitted(self, "encoder_")
-        return run_network(self, self._read_out(), X)
+        return run_network(self, read_out(self.encoder_, self.features), X)
 
     def save_weights(self, path):
         """Write the trained weights to a file that `weights` reads.
@@ -257,17 +262,20 @@ class ViewTransformer(
         """Return what the projections of two views should be like, an Objective."""
 
     @property
+    def network_(self):
+        """What `transform` runs on images that are resized."""
+        check_is_fitted(self, "encoder_")
+        network = read_out(self.encoder_, self.features)
+        return MeanOverMirrors(network, self.symmetry).eval()
+
+    @property
     def _n_features_out(self):
         """Length of an embedding, of the features that are read out now."""
         return embedding_dim(
-            self._read_out(),
+            read_out(self.encoder_, self.features),
             n_channels=with_channels(self.image_shape_)[2],
             image_size=self.image_size_,
         )
-
-    def _read_out(self):
-        """Return the network that embeds."""
-        return read_out(self.encoder_, self.features)
 
     def _begin(self, images, *, goes_on):
         """Return encoder and projection head to start from, and how to train them.
@@ -316,7 +324,7 @@ class ViewTransformer(
             start = [values.numpy() for state in states for values in state.values()]
         return CheckpointFolder(
             self.checkpoint_dir,
-            fit_fingerprint(self, images, sequences, start),
+            fit_fingerprint(self, images, start, sequences),
             every=int(self.checkpoint_every),
         )
 

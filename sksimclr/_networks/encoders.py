@@ -17,6 +17,7 @@ from sksimclr._networks.timm_models import (
 )
 
 RESNET_WIDTH = 64  # channels of the first stage of torchvision's ResNets
+SMALLEST_WIDTH = 16  # in less, the backward pass of torch 2.14 on a CPU can crash
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 CIFAR_SIZE = 32  # largest image side, in pixels, that gets the small stem by default
 
@@ -81,16 +82,10 @@ def make_encoder(
     Raises
     ------
     ValueError
-        `encoder` is a network, not a factory; timm has no network of that name; or it
-        is no ResNet and has a `width`.
+        `encoder` is a network, not a factory; or timm has no network of that name.
     ImportError
         timm is not installed.
     """
-    if width != RESNET_WIDTH and encoder not in RESNETS:
-        raise ValueError(
-            f"width={width} is for the ResNets {', '.join(RESNETS)}, got "
-            f"encoder={encoder!r}. Leave width at {RESNET_WIDTH}."
-        )
     if isinstance(encoder, nn.Module):
         raise ValueError(
             "encoder must be a name or a factory f(n_channels) -> nn.Module that every "

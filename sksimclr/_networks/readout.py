@@ -103,6 +103,26 @@ class AllStages(nn.Module):
         return torch.cat([_pooled(stage) for stage in _stages(self.network, images)], 1)
 
 
+class MeanOverMirrors(nn.Module):
+    """A network that returns :func:`mean_over_mirrors` of another one.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Shared, not copied.
+    symmetry : {None, "vertical", "horizontal", "flips", "square"}
+    """
+
+    def __init__(self, network: nn.Module, symmetry: str | None):
+        super().__init__()
+        self.network = network
+        self.symmetry = symmetry
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (n, d) of images (n, C, S, S)."""
+        return mean_over_mirrors(self.network, images, self.symmetry)
+
+
 def has_stages(network: nn.Module) -> bool:
     """Say whether the stages of a network are known."""
     return isinstance(network, ResNet) or callable(getattr(network, "stages", None))

@@ -81,6 +81,11 @@ def load_oath(path, *, as_array=False, features=False):
             ``images/files_origin.csv``, else blocks of 200 consecutive images
             (:func:`~sksimclr.model_selection.sequence_groups`). A night lasts from
             19 UT to 19 UT, when no THEMIS station is dark.
+        sequences : ndarray of shape (n_samples,), int64
+            Five images of a group that follow one another, for
+            ``SimCLRTransformer.fit(images, sequences=oath.sequences)``: moments of one
+            sky, 91 % of which share a label with another one of the five. Not for
+            folds.
         filenames : ndarray of shape (n_samples,), str
             Path of each image.
         features : ndarray of shape (n_samples, 1001), float
@@ -170,6 +175,7 @@ def load_oath(path, *, as_array=False, features=False):
     if features:
         h5 = root / "features" / "auroral_feat.h5"
         optional["features"] = files.read_features(h5, len(labels))
+    groups = files.read_groups(root / "images/files_origin.csv", labels["number"])
     return Bunch(
         images=files.read_images(filenames) if as_array else filenames,
         target=labels["class6"].copy(),
@@ -177,7 +183,8 @@ def load_oath(path, *, as_array=False, features=False):
         target_aurora=labels["class2"].copy(),
         rotation=labels["rotation"].copy(),
         folds=files.read_folds(csv.with_name("train_test_split.csv"), len(labels)),
-        groups=files.read_groups(root / "images/files_origin.csv", labels["number"]),
+        groups=groups,
+        sequences=files.sequences_in(groups),
         filenames=filenames,
         DESCR=_DESCR,
         **optional,

@@ -43,6 +43,7 @@ from sksimclr.archive import (
     save_model,
 )
 from sksimclr.datasets import make_aurora
+from sksimclr.model_selection import time_sequences
 from sksimclr.recipes import QUICK
 
 pytestmark = [
@@ -230,10 +231,13 @@ def test_train_does_what_a_pipeline_does(files, tmp_path):
     table = write_labels(tmp_path / "labels.csv", rows)
     options = ("--labels", table, "--seed", 3, "--device", "cpu")
     assert train(files, tmp_path / "m.skops", *options) == 0
-    images = np.concatenate([read_frames(path).images for path in files])
+    read = [read_frames(path) for path in files]
+    images = np.concatenate([frames.images for frames in read])
+    times = np.concatenate([frames.times for frames in read])
     own = {"encoder": tiny_encoder, "batch_size": 8, "image_size": 33, "device": "cpu"}
     simclr = SimCLRTransformer(**(QUICK | own), max_epochs=1, random_state=3)
-    expected = make_pipeline(AuroraPreprocessor(), simclr).fit(images)
+    expected = make_pipeline(AuroraPreprocessor(), simclr)
+    expected.fit(images, simclrtransformer__sequences=time_sequences(times))
     rows = np.flatnonzero(np.arange(12) % 2 == 0)
     classifier = LogisticRegression(max_iter=1000)
     classifier.fit(expected.transform(images[rows]), ["a", "b"] * 3)

@@ -260,9 +260,18 @@ def test_station_nights_are_read_from_any_usual_layout(copy, line, top):
     """Groups are station and night, and a night is not cut at midnight."""
     rows = [line(k, *night) + "\n" for k, night in enumerate(NIGHTS, start=1)]
     (copy / "images" / "files_origin.csv").write_text(top + "".join(rows))
-    groups = load_oath(copy).groups
+    oath = load_oath(copy)
+    groups = oath.groups
     assert groups.dtype == np.int64
     np.testing.assert_array_equal(groups, NIGHT_GROUPS)
+    numbers, seen = [], {}
+    for group in groups.tolist():  # five of a group in their order
+        place = seen[group] = seen.get(group, -1) + 1
+        numbers.append(f"{group} {place // 5}")
+    assert oath.sequences.dtype == np.int64 and oath.sequences.shape == (N,)
+    np.testing.assert_array_equal(
+        np.equal.outer(oath.sequences, oath.sequences), np.equal.outer(numbers, numbers)
+    )
 
 
 def test_station_nights_follow_the_picture_numbers_where_rows_have_them(copy):

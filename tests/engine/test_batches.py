@@ -104,6 +104,67 @@ def test_rows_are_shuffled_among_themselves():
     assert first != second
 
 
+# Sequences
+
+SEQUENCES = np.array([3, 0, 3, 1, 0, 3, 2, 3, 0, 1, 3])  # 2 is alone
+
+
+def pairs_of_epoch(batches):
+    """Run an epoch of the images of SEQUENCES; return (n, 2) numbers."""
+    rows = []
+    for images, targets in batches:
+        assert images.shape == (len(targets), 2, 1, 2, 3)
+        rows.append(images[:, :, 0, 0, 0].long().numpy())
+        assert_array_equal(SEQUENCES[rows[-1][:, 0]], targets.numpy())
+    return np.concatenate(rows)
+
+
+def make_pairs(size=4, processes=Processes()):  # noqa: B008 (it is frozen)
+    """Return shuffled batches of pairs."""
+    images = np.arange(11, dtype=np.float32)[:, None, None] * np.ones((2, 3))
+    return Batches(
+        BatchDataset(as_images(images.astype(np.float32)), sequences=SEQUENCES),
+        batch_size=size,
+        device=CPU,
+        generator=torch.Generator().manual_seed(5),
+        processes=processes,
+    )
+
+
+def test_partners_are_others_of_the_sequence_equally_often():
+    """Each image comes first once an epoch; one that is alone is its own partner."""
+    batches, counts = make_pairs(), np.zeros((11, 11), int)
+    for _ in range(600):
+        pairs = pairs_of_epoch(batches)
+        assert sorted(pairs[:, 0]) == list(range(11))
+        np.add.at(counts, tuple(pairs.T), 1)
+    for image, row in enumerate(counts):
+        others = np.flatnonzero(SEQUENCES == SEQUENCES[image])
+        others = others[others != image] if len(others) > 1 else others
+        assert set(np.flatnonzero(row)) == set(others)
+        expected = 600 / len(others)
+        assert np.abs(row[others] - expected).max() < 5 * expected**0.5
+
+
+def test_partners_are_repeated_from_a_state_and_after_skipped_batches():
+    """As a run that goes on needs them."""
+    batches = make_pairs()
+    pairs_of_epoch(batches)
+    expected = pairs_of_epoch(batches)
+    again = make_pairs()
+    again.generator.set_state(batches.order_state)
+    again.n_skipped = 1
+    assert_array_equal(pairs_of_epoch(again), expected[4:])
+
+
+def test_processes_share_the_pairs_of_one():
+    """Each its part of every batch."""
+    parts = [pairs_of_epoch(make_pairs(2, Processes(rank, 2))) for rank in (0, 1)]
+    whole = pairs_of_epoch(make_pairs(4))
+    together = [np.concatenate([p[k : k + 2] for p in parts]) for k in (0, 2)]
+    assert_array_equal(np.concatenate(together), whole[:8])
+
+
 # Processes
 
 

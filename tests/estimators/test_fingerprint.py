@@ -40,6 +40,8 @@ WITHOUT_EFFECT = {
     "checkpoint_every",
     "compile",
     "device",
+    "features",
+    "symmetry",
     "verbose",
     "warm_start",
 }
