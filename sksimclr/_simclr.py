@@ -115,8 +115,8 @@ class SimCLRTransformer(ViewTransformer):
     projector_ : nn.Module
         The projection head, only used in training.
     network_ : nn.Module
-        What `transform` runs on images ``(n, C, image_size_, image_size_)``: `encoder_`,
-        of which it reads `features` out, as the mean that `symmetry` asks for.
+        What `transform` runs on images ``(n, C, image_size_, image_size_)``: the
+        `encoder_`, of which `features` are read out, the mean that `symmetry` asks for.
     history_ : list of dict
         A row for each epoch: "epoch"; "loss", "alignment" and "uniformity" (means over
         the batches) and "effective_rank" of the projections, see

@@ -185,8 +185,9 @@ def time_sequences(times, sites=None, *, minutes=10):
     sites = np.zeros(len(times), int) if sites is None else np.asarray(sites, str)
     check_consistent_length(times, sites)
     length = np.timedelta64(max(1, round(minutes * 60e9)), "ns")
-    windows = (times.astype("datetime64[ns]") - np.datetime64(0, "ns")) // length
     is_alone = np.isnat(times)
+    times = np.where(is_alone, np.datetime64(0, "ns"), times.astype("datetime64[ns]"))
+    windows = (times - np.datetime64(0, "ns")) // length
     windows[is_alone] = np.arange(is_alone.sum())
     keys = np.rec.fromarrays([is_alone, sites, windows])
     return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)

