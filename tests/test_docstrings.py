@@ -47,7 +47,9 @@ def test_fitted_attributes_are_those_that_are_listed(name):
     images = make_aurora(4, size=16, random_state=0).images.reshape(4, -1)
     frame = pandas.DataFrame(images).rename(columns=str)
     estimator = cls(**_SETTINGS[cls.__name__]).fit(frame, [0, 1, 0, 1])
-    found = {each for each in vars(estimator) if each[0] != "_" and each[-1] == "_"}
+    properties = [name for name, _ in inspect.getmembers(cls, inspect.isdatadescriptor)]
+    names = [*vars(estimator), *properties]
+    found = {each for each in names if each[0] != "_" and each[-1] == "_"}
     assert found == set(_ESTIMATORS[name].attributes)
 
 

@@ -301,6 +301,23 @@ def test_transformer_alone_gives_embeddings(archive, tmp_path):
     np.testing.assert_allclose(first["embedding"], expected, rtol=2**-10, atol=1e-6)
 
 
+def test_read_out_of_the_transformer_is_that_of_the_catalogue(archive, tmp_path):
+    """All stages and mirror images; another read-out does not go on there."""
+    images = read_frames(next(archive.iterdir())).images
+    params = {"encoder": "resnet18", "width": 16, "max_epochs": 0}
+    simclr = tiny_simclr(**params, features="stages", symmetry="flips").fit(images)
+    label(simclr, archive, tmp_path / "out", embeddings=True)
+    table = read_catalogue(tmp_path / "out")
+    (first,) = (p for p in archive.iterdir() if str(p) == table["file"][0].as_py())
+    expected = simclr.transform(read_frames(first).images)[table["frame"][0].as_py()]
+    found = np.array(table["embedding"][0].as_py(), np.float16)
+    np.testing.assert_array_equal(found, expected.astype(np.float16))
+    assert found.shape == (16 + 32 + 64 + 128,)
+    simclr.set_params(symmetry=None)
+    with pytest.raises(ValueError, match="begun with"):
+        label(simclr, archive, tmp_path / "out", embeddings=True)
+
+
 def test_preprocessor_in_front_need_not_be_fitted(archive, tmp_path):
     """It is stateless: a pipeline of it and a fitted transformer embeds."""
     preprocessor = AuroraPreprocessor()

@@ -32,6 +32,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 from sksimclr import AuroraPreprocessor, SimCLRTransformer
+from sksimclr._images.resizing import resize
 from sksimclr.augmentations import (
     BrightnessContrast,
     HorizontalFlip,
@@ -46,7 +47,8 @@ from sksimclr.recipes import QUICK
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import real_data  # noqa: E402
 
-PROBE = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+# how to count: with equal weights of images, or of classes
+CLASS_WEIGHTS = {"accuracy": None, "balanced_accuracy": "balanced"}
 FEATURES, SYMMETRIES = ("last", "stages"), (None, "flips")
 IMAGES_A_MINUTE = 32_000  # that QUICK is trained on by one core of a busy machine
 SYSTEMS = ("pixels", "untrained", "imagenet", "quick", "paper", "from-imagenet")
@@ -70,6 +72,13 @@ class Data:
     n_unlabelled: int | None = None  # that SimCLR sees, the first ones
     sequences: np.ndarray | None = None
     scoring: str = "accuracy"
+
+    @property
+    def probe(self):
+        """Classifier on standardised features."""
+        weights = CLASS_WEIGHTS[self.scoring]
+        classifier = LogisticRegression(C=0.1, max_iter=1000, class_weight=weights)
+        return make_pipeline(StandardScaler(), classifier)
 
     @property
     def labelled(self):
@@ -141,7 +150,7 @@ class Report:
     def probe(self, system, seconds, X, features="", symmetry="", mirrored=None):
         """Print the score of features of the images with labels."""
         data, how = self._data, {"scoring": self._data.scoring, "error_score": "raise"}
-        scores = 100 * cross_val_score(PROBE, X, data.y, cv=data.folds, **how)
+        scores = 100 * cross_val_score(data.probe, X, data.y, cv=data.folds, **how)
         rank = effective_rank(X - X.mean(0))
         unit = X / np.linalg.norm(X, axis=1, keepdims=True)
         numbers = [scores.mean(), scores.std(), rank, uniformity(unit[:2000])]
@@ -166,6 +175,13 @@ class Report:
             for symmetry in SYMMETRIES:
                 X = transformer.set_params(symmetry=symmetry).transform(images)
                 self.probe(system, seconds, X, features, symmetry, mirrored)
+
+
+def shrunk(images, size=32):
+    """Return images so small that a linear classifier can look at their pixels."""
+    if max(images.shape[1:]) <= 48:
+        return images
+    return resize(torch.from_numpy(images)[:, None].float(), size).numpy()
 
 
 def trained(data, params, *, with_sequences=True, callbacks=()):
@@ -218,9 +234,9 @@ class Measured(Callback):
 def run(data, options):
     """Print the rows of one data set."""
     report, only = Report(data), options.only
-    flat = data.labelled.reshape(len(data.y), -1)
+    flat = shrunk(data.labelled).reshape(len(data.y), -1)
     if "pixels" in only:
-        report.probe("pixels", 0, flat[:, :: max(1, flat.shape[1] // 4096)])
+        report.probe("pixels", 0, flat)
     if "untrained" in only:
         for name, width in (("untrained", 64), ("untrained, slim", QUICK["width"])):
             params = {"width": width, "image_size": 64, "max_epochs": 0}

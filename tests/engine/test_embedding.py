@@ -374,7 +374,7 @@ def test_efficientnet_lite_is_the_same():
 def embed_array(network, X, **params):
     """Embed an array or files with sensible defaults."""
     images = X if isinstance(X, Images) else as_images(X)
-    defaults = {"image_size": 8, "n_features": 8, "device": CPU}
+    defaults = {"image_size": 8, "device": CPU}
     return embed(network, images, **(defaults | params))
 
 
@@ -382,7 +382,7 @@ def test_embeddings_equal_the_plain_module(rng):
     """Within 1e-5, for a ResNet18 with batch norms as after training."""
     network = grey_resnet18()
     X = rng.random((11, 48, 48), np.float32)
-    got = embed_array(network, X, image_size=48, n_features=512, batch_size=4)
+    got = embed_array(network, X, image_size=48, batch_size=4)
     assert got.dtype == np.float32
     assert_close(got, run_plain(network, X[:, None]))
 
@@ -391,7 +391,7 @@ def test_embeddings_equal_the_plain_module(rng):
 def test_an_embedding_is_the_same_to_the_bit_whatever_its_batch(image_size, rng):
     """Alone, among others, in any order, at any place."""
     network = grey_resnet18()
-    params = {"image_size": image_size, "n_features": 512}
+    params = {"image_size": image_size}
     X = rng.random((37, 40, 40), np.float32)
     together = embed_array(network, X, **params)
     order = rng.permutation(37)
@@ -626,7 +626,7 @@ def test_reading_overlaps_with_the_network():
             return pixels[:, 0, 0]
 
     start = time.monotonic()
-    embed_array(Slow(), images, image_size=4, n_features=4, batch_size=4)
+    embed_array(Slow(), images, image_size=4, batch_size=4)
     seconds = time.monotonic() - start
     assert 20 * 0.05 <= seconds < 0.75 * 20 * (0.05 + 0.05)
 

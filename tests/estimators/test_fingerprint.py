@@ -310,3 +310,15 @@ def test_models_of_compiled_classes_differ():
     other.tree_.threshold[0] += 0.5
     assert model_fingerprint(same) == model_fingerprint(first)
     assert model_fingerprint(other) != model_fingerprint(first)
+
+
+def test_read_out_counts_for_a_model_but_not_for_its_training(model):
+    """A catalogue of other embeddings is another one; a training run goes on."""
+    found = {model_fingerprint(model)}
+    for params in ({"features": "stages"}, {"symmetry": "flips"}):
+        changed = copy.deepcopy(model)
+        changed[0].set_params(**params)
+        found.add(model_fingerprint(changed))
+        assert fingerprint_of(**params) == fingerprint_of()
+    assert len(found) == 3
+    assert fingerprint_of(width=32) != fingerprint_of()

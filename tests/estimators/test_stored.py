@@ -420,16 +420,27 @@ def skip_if_torch_cannot_export():
         pytest.skip("old exporters of torch need protobuf<7, see the user guide")
 
 
+READ_OUT = {"width": 16, "features": "stages", "symmetry": "square"}
+
+
 @pytest.mark.parametrize(
-    ("encoder", "size"), [("resnet18", 16), (tiny_encoder, 8), (tiny_encoder, 16)]
+    ("encoder", "size", "params"),
+    [
+        ("resnet18", 16, {}),
+        ("resnet18", 16, READ_OUT),
+        (tiny_encoder, 8, {}),
+        (tiny_encoder, 16, {"symmetry": "vertical"}),
+    ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_onnx_runtime_embeds_as_transform_does(encoder, size, tmp_path, monkeypatch):
+def test_onnx_runtime_embeds_as_transform_does(
+    encoder, size, params, tmp_path, monkeypatch
+):
     """By the lines of the user guide, for frames of that and of another size."""
     skip_if_torch_cannot_export()
     monkeypatch.chdir(tmp_path)
     frames = np.random.default_rng(0).integers(0, 65536, (9, 16, 16), dtype=np.uint16)
-    simclr = tiny_simclr(encoder=encoder, image_size=size).fit(frames)
+    simclr = tiny_simclr(encoder=encoder, image_size=size, **params).fit(frames)
     names = {"simclr": simclr, "image_size": size, "n_channels": 1, "X": frames}
     exec(lines_of_the_user_guide("import torch"), names)
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
