@@ -131,7 +131,7 @@ def choices():
         ax.set_xlim(-0.6, len(names[panel]) - 0.4)
         ax.set_title(panel)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("points above QUICK")
+    axes[0].set_ylabel("points above the recipe")
     return figure
 
 

@@ -189,7 +189,7 @@ def _add_recipe(parser):
         "--epochs",
         metavar="N",
         type=_positive,
-        help="passes over the frames (default: quick 20, paper 100)",
+        help="passes over the frames (default: quick 100, paper 100)",
     )
     parser.add_argument(
         "--image-size",
@@ -201,7 +201,7 @@ def _add_recipe(parser):
         "--batch-size",
         metavar="N",
         type=_positive,
-        help="images in a step (default: quick 32, paper 128)",
+        help="images in a step (default: quick 64, paper 128)",
     )
 
 

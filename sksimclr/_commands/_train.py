@@ -24,7 +24,7 @@ from sksimclr.model_selection import time_sequences
 from sksimclr.recipes import QUICK
 
 _RECIPES = {
-    "quick": {**QUICK, "image_size": 64, "max_epochs": 20},
+    "quick": {**QUICK, "image_size": 64, "max_epochs": 100},
     "paper": {},  # the defaults of SimCLRTransformer
 }
 _CHECKPOINT_BATCHES = 100  # between two checkpoints, in whole epochs

@@ -28,7 +28,14 @@ from sksimclr.augmentations import (
 )
 from sksimclr.recipes import QUICK
 
-START = QUICK | {"image_size": 32, "stem": "imagenet", "max_epochs": 10}
+START = QUICK | {
+    "width": 64,
+    "symmetry": None,
+    "batch_size": 32,
+    "image_size": 32,
+    "stem": "imagenet",
+    "max_epochs": 10,
+}
 VIEWS = {
     "the paper's": (ResizedCrop(), VerticalFlip()),
     "without brightness": (ResizedCrop((0.3, 1.0)), VerticalFlip(), HorizontalFlip()),
@@ -38,11 +45,11 @@ VIEWS = {
         HorizontalFlip(),
         BrightnessContrast(),
     ),
-    "QUICK and rotation": (*QUICK["augmentations"], Rotation()),
+    "with rotation": (*QUICK["augmentations"], Rotation()),
 }
 # what is changed: name of the setting: parameters
 CHANGES = {
-    "start": {"QUICK": {}},
+    "start": {"the recipe": {}},
     "views": {name: {"augmentations": views} for name, views in VIEWS.items()},
     "temperature": {str(t): {"temperature": t} for t in (0.05, 0.1, 0.5, 1.0)},
     "batch": {str(n): {"batch_size": n} for n in (16, 64, 128)},

@@ -78,7 +78,9 @@ class Data:
     def probe(self):
         """Classifier on standardised features."""
         weights = CLASS_WEIGHTS[self.scoring]
-        classifier = LogisticRegression(C=0.1, max_iter=1000, class_weight=weights)
+        classifier = LogisticRegression(
+            C=0.1, tol=1e-3, max_iter=1000, class_weight=weights
+        )
         return make_pipeline(StandardScaler(), classifier)
 
     @property

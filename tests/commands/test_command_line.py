@@ -264,12 +264,12 @@ def test_recipes_are_those_of_the_package(monkeypatch, tmp_path, files):
         )
     own = {"device": "auto", "random_state": 0, "verbose": 1}
     own["checkpoint_dir"] = str(tmp_path / "m.skops.checkpoint")
-    assert made == [{**QUICK, "image_size": 64, "max_epochs": 20} | own, own]
+    assert made == [{**QUICK, "image_size": 64, "max_epochs": 100} | own, own]
     paper = SimCLRTransformer()
     assert (paper.max_epochs, paper.image_size, paper.batch_size) == (100, 224, 128)
     text = subparsers()["train"].format_help()
-    assert "quick 20, paper 100" in text and "quick 64, paper 224" in text
-    assert "quick 32, paper 128" in text and QUICK["batch_size"] == 32
+    assert "quick 100, paper 100" in text and "quick 64, paper 224" in text
+    assert "quick 64, paper 128" in text and QUICK["batch_size"] == 64
 
 
 @pytest.mark.usefixtures("tiny_recipe")
