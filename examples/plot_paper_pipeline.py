@@ -41,25 +41,23 @@ print(f"{data_name}: {len(images)} images in {len(set(data.groups))} sequences")
 # SimCLR, without labels
 # ----------------------
 # Trained once, on all images, as in the paper: *transductive*, it saw the test images.
+# The recipe is ``QUICK``, for a laptop. It knows which frames are moments of one sky.
 from sksimclr import SimCLRTransformer
-from sksimclr.augmentations import ResizedCrop, VerticalFlip
+from sksimclr.recipes import QUICK
 
 simclr = SimCLRTransformer(
-    image_size=64,
-    augmentations=(ResizedCrop(scale=(0.2, 1.0)), VerticalFlip()),
-    max_epochs=1 if quick else 24,
-    batch_size=64,
-    lr=1e-3,
-    lr_schedule="cosine",
-    random_state=0,
-    verbose=1,
+    **QUICK, image_size=64, max_epochs=2 if quick else 120, random_state=0, verbose=1
 )
 untrained = SimCLRTransformer(image_size=64, max_epochs=0, random_state=0)
+simclr.fit(images, sequences=data.sequences)
+untrained.fit(images)
 
 # %%
 # Four ways to see an image
 # -------------------------
-# SimCLR; the network with its random weights; the pixels; the number of the image.
+# SimCLR; a network with random weights; the pixels; the number of the image. The
+# networks are read out in the same two ways: as in the paper, and all four stages, mean
+# over an image and its mirror images.
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -69,10 +67,17 @@ from sksimclr.model_selection import NearestIndexClassifier
 probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
 pixels = AuroraPreprocessor(center=preprocessor.center, size=32).transform(data.images)
 numbers = np.arange(len(images))[:, np.newaxis]
+read_outs = {
+    "": {"features": "last", "symmetry": None},
+    ", stages and mirrors": {"features": "stages", "symmetry": "flips"},
+}
 systems = {
-    "SimCLR + logistic regression": (simclr.fit_transform(images), probe),
-    "untrained encoder + logistic regression": (untrained.fit_transform(images), probe),
-    "raw pixels + logistic regression": (pixels.reshape(len(pixels), -1), probe),
+    f"{name}{how}": (network.set_params(**params).transform(images), probe)
+    for name, network in {"SimCLR": simclr, "untrained encoder": untrained}.items()
+    for how, params in read_outs.items()
+}
+systems |= {
+    "raw pixels": (pixels.reshape(len(pixels), -1), probe),
     "label of the nearest image number": (numbers, NearestIndexClassifier()),
 }
 

@@ -50,8 +50,11 @@ def test_table_has_every_row_under_both_protocols(tmp_path):
     table = read_table(tmp_path)
 
     expected = ["majority class", "nearest image number", "raw pixels"]
-    expected += ["untrained encoder", "SimCLR", "SimCLR, fine-tuned"]
-    expected += ["ResNet18, fine-tuned"]
+    expected += ["untrained encoder", "untrained encoder, mirrors"]
+    expected += ["SimCLR", "SimCLR, mirrors"]
+    expected += ["SimCLR, fine-tuned", "SimCLR, fine-tuned, mirrors"]
+    expected += ["Ridge, Inception-v4"]  # without scores, but the paper's
+    expected += ["ResNet18, fine-tuned", "ResNet18, fine-tuned, mirrors"]
     for protocol in ("given folds", "held-out sequences"):
         rows = [row for row in table if row["folds"] == protocol]
         assert [row["system"] for row in rows] == expected
@@ -59,10 +62,13 @@ def test_table_has_every_row_under_both_protocols(tmp_path):
     leak = by_name["nearest image number", "given folds"]
     honest = by_name["nearest image number", "held-out sequences"]
     assert float(leak["top-1"]) > 70 > 40 > float(honest["top-1"])
-    assert by_name["SimCLR", "given folds"]["parameters (M)"] == "11.2"
+    assert by_name["SimCLR", "given folds"]["parameters (M)"] == "0.7"
+    assert by_name["ResNet18, fine-tuned", "given folds"]["parameters (M)"] == "11.2"
+    absent = by_name["Ridge, Inception-v4", "given folds"]
+    assert (absent["paper"], absent["top-1"]) == ("81.7", "nan")
     assert by_name["SimCLR", "given folds"]["training"] == "transductive"
     assert by_name["raw pixels", "given folds"]["training"] == "inductive"
-    assert {row["paper"] for row in table} == {"", "90.9 +- 0.7", "84.7 +- 0.7"}
+    assert {row["paper"] for row in table} == {"", "90.9 +- 0.7", "84.7 +- 0.7", "81.7"}
     assert "inception_v3_google" in printed and "aurora-fm-no-finetune.tar" in printed
     assert (tmp_path / "paper_table.png").stat().st_size > 10_000
 

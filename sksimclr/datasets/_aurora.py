@@ -78,6 +78,9 @@ def make_aurora(n_samples, *, size=256, n_sequences=None, random_state=None):
             0 for aurora (arc, diffuse, discrete), 1 for none, as ``class2`` of OATH.
         groups : ndarray of shape (n_samples,), int64
             Number of the sequence of each frame, in ascending order.
+        sequences : ndarray of shape (n_samples,), int64
+            The same, under the name that ``SimCLRTransformer.fit`` and
+            :func:`load_oath` have for them.
         folds : list of 5 tuples (train, test)
             Random 70/30 splits, as those that come with OATH; they leak. Empty for a
             single frame.
@@ -139,6 +142,7 @@ def make_aurora(n_samples, *, size=256, n_sequences=None, random_state=None):
         target_names=list(TARGET_NAMES),
         target_aurora=(target >= N_AURORA).astype(np.int64),
         groups=groups.astype(np.int64),
+        sequences=groups.astype(np.int64),
         folds=oath_folds(n_samples) if n_samples > 1 else [],
         DESCR=DESCR,
     )

@@ -78,7 +78,7 @@ def test_shapes_and_types(data):
     """Every array has the documented shape and type."""
     assert data.images.shape == (800, 64, 64)
     assert data.images.dtype == np.uint16
-    for name in ("target", "target_aurora", "groups"):
+    for name in ("target", "target_aurora", "groups", "sequences"):
         assert data[name].shape == (800,)
         assert data[name].dtype == np.int64
 
@@ -158,6 +158,7 @@ def test_number_of_sequences(n_samples, n_sequences, expected):
 def test_sequences_are_contiguous(data):
     """Frames come sequence by sequence, each of one class and about one length."""
     assert set(np.diff(data.groups)) == {0, 1}
+    np.testing.assert_array_equal(data.sequences, data.groups)
     sizes = np.bincount(data.groups)
     assert sizes.max() - sizes.min() <= 1
     for group in np.unique(data.groups):
