@@ -9,10 +9,15 @@ import torchvision.models
 from torch import nn
 
 from sksimclr._machine.random import torch_seeded
+from sksimclr._networks.first_layer import append_ones, set_channels
 from sksimclr._networks.timm_models import (
     is_timm_name,
     make_timm_model,
     without_classifier,
+)
+from sksimclr._networks.torchvision_models import (
+    make_torchvision_model,
+    without_last_linear,
 )
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -29,6 +34,7 @@ def make_networks(
     image_size: int,
     projection_dim: int,
     seed: int,
+    scaled: bool = False,
 ) -> tuple[nn.Module, nn.Module, int]:
     """Build an encoder and its projection head; the same ones for the same arguments.
 
@@ -42,21 +48,26 @@ def make_networks(
     """
     shape = {"n_channels": n_channels, "image_size": image_size}
     with torch_seeded(seed):
-        network = make_encoder(encoder, stem=stem, **shape)
+        network = make_encoder(encoder, stem=stem, scaled=scaled, **shape)
         n_features = embedding_dim(network, **shape)
         return network, make_projection_head(n_features, projection_dim), n_features
 
 
 def make_encoder(
-    encoder: str | EncoderFactory, *, n_channels: int, image_size: int, stem: str
+    encoder: str | EncoderFactory,
+    *,
+    n_channels: int,
+    image_size: int,
+    stem: str,
+    scaled: bool = False,
 ) -> nn.Module:
     """Build an encoder with random weights.
 
     Parameters
     ----------
     encoder : str or callable
-        Name of a torchvision ResNet, "timm:" and the name of a model of timm, or a
-        factory ``f(n_channels) -> nn.Module``.
+        Name of a classifier of torchvision, "timm:" and the name of a model of timm, or
+        a factory ``f(n_channels) -> nn.Module``.
     n_channels : int
         Channels of the images.
     image_size : int
@@ -64,6 +75,9 @@ def make_encoder(
     stem : {"auto", "imagenet", "cifar"}
         First layers of a ResNet: 7 x 7 convolution of stride 2 and max pooling, or
         3 x 3 convolution alone; "auto" is "cifar" up to 32 pixels.
+    scaled : bool
+        Of a name, a network as it is trained on scaled images, whose first convolution
+        has a channel more for the scaling (see :mod:`sksimclr._networks.first_layer`).
 
     Returns
     -------
@@ -73,7 +87,8 @@ def make_encoder(
     Raises
     ------
     ValueError
-        `encoder` is a network, not a factory; or timm has no network of that name.
+        `encoder` is a network, not a factory; neither torchvision nor timm has a
+        network of that name; or `scaled` is for another stem.
     ImportError
         timm is not installed.
     """
@@ -82,14 +97,31 @@ def make_encoder(
             "encoder must be a name or a factory f(n_channels) -> nn.Module that every "
             f"fit calls; got a network, {type(encoder).__name__}(...)."
         )
+    if scaled:
+        stem = _stem_of_imagenet(encoder, stem)
+        network = make_encoder(encoder, n_channels=3, image_size=image_size, stem=stem)
+        return append_ones(network, n_channels)
     if is_timm_name(encoder):
         network = make_timm_model(
             str(encoder), n_channels=n_channels, trained=False, image_size=image_size
         )
         return without_classifier(network)
-    if isinstance(encoder, str):
+    if encoder in RESNETS:
         return _make_resnet(encoder, n_channels, _resolve_stem(stem, image_size))
+    if isinstance(encoder, str):
+        network = make_torchvision_model(encoder, image_size=image_size)
+        return set_channels(without_last_linear(network, encoder), n_channels)
     return encoder(n_channels)
+
+
+def _stem_of_imagenet(encoder: str | EncoderFactory, stem: str) -> str:
+    """Return the stem of networks that were trained on ImageNet."""
+    if stem == "cifar" and encoder in RESNETS:
+        raise ValueError(
+            f"These weights are for a {encoder} whose first convolution is 7 x 7, "
+            "stem='imagenet' or 'auto', got stem='cifar', which has one of 3 x 3."
+        )
+    return "imagenet"
 
 
 def _resolve_stem(stem: str, image_size: int) -> str:
