@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sksimclr._machine.random import make_generator
 from sksimclr._networks.encoders import EncoderFactory
 from sksimclr._networks.first_layer import BEHIND_ONES, with_scaling
 from sksimclr._networks.pretrained import make_backbone
@@ -100,7 +101,7 @@ class Start:
         )
         load_state(encoder, tensors, f"weights of {self.encoder} ({self.source})")
         images = torch.rand(
-            2, n_channels, image_size, image_size, generator=torch.Generator()
+            2, n_channels, image_size, image_size, generator=make_generator(0)
         )
         with torch.inference_mode():
             expected = backbone.eval()(images)
