@@ -7,8 +7,8 @@ frozen ImageNet features, a fine-tuned ResNet18, and SimCLR with logistic regres
 Here are all three and what an honest table needs beside them: the majority class, a
 baseline that sees no pixels, raw pixels, the untrained encoder, and the same scores on
 sequences that no classifier has seen. Networks are read out in two ways, the same for
-all: as in the paper, and as means over an image and its mirror images (of embeddings, of
-all stages, where a network has stages).
+all: as in the paper, and as means over an image and its mirror images (of all stages,
+where a network has them).
 
 It runs on OATH if that lies in the data home, else on synthetic frames. Rows whose
 weights are not on this machine have the paper's numbers alone, and say how to get them.

@@ -107,18 +107,9 @@ plt.show()
 #         LogisticRegression(max_iter=1000),
 #     )
 #
-# ImageNet's weights come with an encoder of torchvision, in a function that can be
-# imported, and are where SimCLR may start::
+# ImageNet's weights, for any network of torchvision or timm, take grey frames too,
+# and are where SimCLR may start::
 #
-#     import torch, torchvision
-#     from torchvision.transforms import v2
-#
-#     def imagenet_resnet18(n_channels):
-#         network = torchvision.models.resnet18(weights="DEFAULT")
-#         network.fc = torch.nn.Identity()
-#         scale = v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-#         return torch.nn.Sequential(v2.RGB(), scale, network)
-#
-#     simclr = SimCLRTransformer(imagenet_resnet18, image_size=96, lr=3e-4)
+#     simclr = SimCLRTransformer(weights="imagenet", image_size=96, lr=3e-4)
 #
 # As they are, without SimCLR: :class:`~sksimclr.baselines.PretrainedTransformer`.

@@ -19,11 +19,12 @@ class SimCLRTransformer(ViewTransformer):
     Parameters
     ----------
     encoder : str or callable, default="resnet18"
-        A torchvision ResNet, trained from random weights ("resnet18", "resnet34",
-        "resnet50", "resnet101", "resnet152"); "timm:" and the name of a model of timm,
-        an extra, such as "timm:convnext_atto"; or an importable factory
-        ``f(n_channels) -> nn.Module`` of networks that map ``(n, C, H, W)`` to
-        ``(n, n_features)``.
+        A classifier of torchvision without its last linear layer, such as "resnet50",
+        "mobilenet_v3_small" or "vit_b_16", see ``torchvision.models.list_models()``;
+        "timm:" and the name of a model of timm, an extra, such as
+        "timm:convnext_atto"; or an importable factory ``f(n_channels) -> nn.Module``
+        of networks that map ``(n, C, H, W)`` to ``(n, n_features)``. Names get random
+        weights, unless `weights` says otherwise.
     width : int, default=64
         Channels of the first of the four stages of a ResNet, each of which has twice as
         many as the one before, at least 16. 16 costs about a tenth of 64. Without
@@ -51,18 +52,25 @@ class SimCLRTransformer(ViewTransformer):
         Shape of one image, ``(H, W)`` or ``(H, W, C)``, when X has flattened rows. By
         default they are square if they can be, else strips one pixel high.
     stem : {"auto", "imagenet", "cifar"}, default="auto"
-        First layers of a ResNet: 7 x 7 convolution of stride 2 and max pooling, or
-        3 x 3 convolution alone, with 16 times the work for all layers behind it. "auto"
-        is "cifar" for an `image_size` up to 32. Without effect on a factory's network.
+        First layers of "resnet18", "resnet34", "resnet50", "resnet101" and
+        "resnet152": 7 x 7 convolution of stride 2 and max pooling, or 3 x 3 convolution
+        alone, with 16 times the work for all layers behind it. "auto" is "cifar" for an
+        `image_size` up to 32, and "imagenet" for weights from ImageNet, which have no
+        other. Without effect on other encoders.
     weights : str or path-like, default=None
-        Start from these weights instead of random ones: a file that
-        :meth:`save_weights` wrote, a state dict with the same keys, or "aurora-fm", the
+        Start from these weights instead of random ones. A file that
+        :meth:`save_weights` wrote, or a state dict with the same keys. "imagenet": what
+        torchvision has as the best for the name of `encoder`, or timm for it,
+        downloaded once; or the file of a state dict of that network, as torchvision or
+        timm names its weights. The scaling that they ask for goes into the first
+        convolution, which then takes images in [0, 1] as they are: grey ones as if
+        repeated to three channels, alpha with weights of zero. Or "aurora-fm", the
         encoder that the author of [1]_ published (46 MB, downloaded once; CC BY 4.0;
         trained on images of 224 pixels that were scaled with
-        ``AuroraPreprocessor(percentiles_over="frame")``). Of a state dict for three
-        channels that `save_weights` did not write, as Aurora-FM's, grey images get the
-        weights of green, the only channel that had signal there. With
-        ``max_epochs=0``, images are embedded with the weights as they are.
+        ``AuroraPreprocessor(percentiles_over="frame")``): of it, or another state dict
+        for three channels with the keys of `save_weights`, grey images get the weights
+        of green, the only channel that had signal there. With ``max_epochs=0``, images
+        are embedded with the weights as they are.
     max_epochs : int, default=100
         Passes over the images, >= 0. 0 embeds with the encoder as it is: a random one
         is a baseline that every trained one must beat.

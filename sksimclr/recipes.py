@@ -10,7 +10,11 @@ epochs that the time allows, and say which images are moments of one sky:
 ``fit(images, sequences=...)``. Images must lie in [0, 1]; where left and right differ,
 as east and west do, leave out ``HorizontalFlip`` and take ``symmetry="vertical"``.
 
-It was found on synthetic aurora (see the page of benchmarks).
+``FROM_IMAGENET`` starts from the weights of a network that was trained on ImageNet, a
+ResNet18 unless ``encoder`` names another classifier of torchvision. It needs few
+epochs, and 96 pixels or more.
+
+Both were found on synthetic aurora (see the page of benchmarks).
 
 Examples
 --------
@@ -32,18 +36,19 @@ from sksimclr.augmentations import (
     VerticalFlip,
 )
 
-__all__ = ["QUICK"]
+__all__ = ["FROM_IMAGENET", "QUICK"]
 
+_VIEWS = (
+    ResizedCrop(scale=(0.3, 1.0)),
+    VerticalFlip(),
+    HorizontalFlip(),
+    BrightnessContrast(),
+)
 QUICK: Mapping[str, Any] = MappingProxyType(
     {
         "width": 16,
         "symmetry": "flips",
-        "augmentations": (
-            ResizedCrop(scale=(0.3, 1.0)),
-            VerticalFlip(),
-            HorizontalFlip(),
-            BrightnessContrast(),
-        ),
+        "augmentations": _VIEWS,
         "temperature": 0.2,
         "batch_size": 64,
         "lr": 1e-3,
@@ -54,4 +59,22 @@ QUICK: Mapping[str, Any] = MappingProxyType(
 
 ``SimCLRTransformer(**QUICK, image_size=64)`` takes them as they are,
 ``SimCLRTransformer(**(QUICK | {"batch_size": 128}), image_size=64)`` changes one.
+"""
+
+FROM_IMAGENET: Mapping[str, Any] = MappingProxyType(
+    {
+        "weights": "imagenet",
+        "symmetry": "flips",
+        "augmentations": _VIEWS,
+        "temperature": 0.2,
+        "batch_size": 64,
+        "lr": 3e-4,
+        "lr_schedule": "cosine",
+    }
+)
+"""SimCLR from ImageNet's weights, which are downloaded once.
+
+``SimCLRTransformer(**FROM_IMAGENET, image_size=96, max_epochs=8)`` takes a ResNet18,
+``SimCLRTransformer("efficientnet_b0", **FROM_IMAGENET, image_size=96, max_epochs=8)``
+another network.
 """

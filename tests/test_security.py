@@ -67,7 +67,7 @@ def test_network_is_used_in_three_places():
             if weights and ast.unparse(weights[0]) != "None":
                 asks.add(file)
     assert imports == {"_machine/download.py", "_networks/timm_models.py"}
-    assert asks == {"_networks/pretrained.py"}
+    assert asks == {"_networks/torchvision_models.py"}
 
 
 def test_pyarrow_is_one_that_runs_no_code():

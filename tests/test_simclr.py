@@ -490,7 +490,10 @@ def test_integers_and_scaled_floats_give_the_same_embeddings(rng):
         ({"optimizer": "lbfgs"}, "'optimizer' parameter"),
         ({"lr_schedule": "step"}, "'lr_schedule' parameter"),
         ({"stem": "small"}, "'stem' parameter"),
-        ({"encoder": "resnet19"}, "'encoder' parameter.*resnet18"),
+        (
+            {"encoder": "resnet19"},
+            "torchvision, such as 'resnet18'.*'resnet19'",
+        ),
         ({"encoder": image_encoder}, r"must map images.*\(n, d\)"),
         ({"augmentations": "crop"}, "'augmentations' parameter"),
         ({"augmentations": (ResizedCrop,)}, "augmentations.*ResizedCrop"),

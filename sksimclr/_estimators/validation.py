@@ -13,10 +13,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, validate_data
 
 from sksimclr._images.images import as_images, is_lazy, is_path_sequence
-from sksimclr._networks.timm_models import is_timm_name
 
 __all__ = [
-    "EncoderName",
     "Interval",
     "StrOptions",
     "check_images",
@@ -25,17 +23,6 @@ __all__ = [
     "validates_parameters",
     "with_channels",
 ]
-
-
-class EncoderName(StrOptions):
-    """One of some names, or that of a model of timm."""
-
-    def is_satisfied_by(self, value):
-        """Say whether it is, or looks like, one of them."""
-        return super().is_satisfied_by(value) or is_timm_name(value)
-
-    def __str__(self):
-        return f"{super().__str__()} or 'timm:' and the name of a model of timm"
 
 
 @contextmanager

@@ -35,7 +35,6 @@ from sksimclr._estimators.network import (
 )
 from sksimclr._estimators.stored import SkopsMixin
 from sksimclr._estimators.validation import (
-    EncoderName,
     Interval,
     StrOptions,
     check_images,
@@ -46,14 +45,10 @@ from sksimclr._estimators.validation import (
 from sksimclr._machine.device import resolve_bfloat16
 from sksimclr._machine.processes import join_processes
 from sksimclr._machine.random import spawn_seeds
-from sksimclr._networks.encoders import (
-    RESNETS,
-    SMALLEST_WIDTH,
-    embedding_dim,
-    make_networks,
-)
+from sksimclr._networks.encoders import SMALLEST_WIDTH, embedding_dim, make_networks
 from sksimclr._networks.readout import FEATURES, MeanOverMirrors, read_out
-from sksimclr._networks.weights import find_weights, load_weights, save_weights
+from sksimclr._networks.starting import find_start
+from sksimclr._networks.weights import save_weights
 
 _IN_OPTIMIZER = ("lr", "weight_decay")  # parameters that its state holds as well
 _COLLAPSED_RANK = 1.5  # effective rank of projections that say next to nothing
@@ -76,7 +71,7 @@ class ViewTransformer(
 
     _parameter_constraints = {
         **TRAINING_CONSTRAINTS,
-        "encoder": [EncoderName(set(RESNETS)), callable],
+        "encoder": [str, callable],
         "projection_dim": [Interval(Integral, 1, None, closed="left")],
         "image_size": [Interval(Integral, 1, None, closed="left")],
         "stem": [StrOptions({"auto", "imagenet", "cifar"})],
@@ -296,7 +291,9 @@ class ViewTransformer(
 
     def _make_networks(self, n_channels, seed):
         """Return new networks, with the weights that were asked for."""
-        path = None if self.weights is None else find_weights(self.weights)
+        start = None
+        if self.weights is not None:
+            start = find_start(self.weights, self.encoder)
         made_from = {
             "encoder": self.encoder,
             "stem": self.stem,
@@ -305,11 +302,17 @@ class ViewTransformer(
             "image_size": int(self.image_size),
             "projection_dim": int(self.projection_dim),
             "seed": seed,
+            "scaled": start is not None and start.is_scaled,
         }
         encoder, projector = make_networks(**made_from)
         read_out(encoder, self.features)  # or say now that it cannot be
-        if path is not None:
-            load_weights(path, encoder, projector, n_channels=n_channels)
+        if start is not None:
+            start.load(
+                encoder,
+                projector,
+                n_channels=n_channels,
+                image_size=int(self.image_size),
+            )
         self._made_from = made_from
         self.history_ = []
         return encoder, projector

@@ -10,10 +10,15 @@ import torchvision.models
 from torch import nn
 
 from sksimclr._machine.random import torch_seeded
+from sksimclr._networks.first_layer import append_ones, set_channels
 from sksimclr._networks.timm_models import (
     is_timm_name,
     make_timm_model,
     without_classifier,
+)
+from sksimclr._networks.torchvision_models import (
+    make_torchvision_model,
+    without_last_linear,
 )
 
 RESNET_WIDTH = 64  # channels of the first stage of torchvision's ResNets
@@ -33,6 +38,7 @@ def make_networks(
     projection_dim: int,
     seed: int,
     width: int = RESNET_WIDTH,
+    scaled: bool = False,
 ) -> tuple[nn.Module, nn.Module]:
     """Build an encoder and its projection head; the same ones for the same arguments.
 
@@ -44,7 +50,7 @@ def make_networks(
     """
     shape = {"n_channels": n_channels, "image_size": image_size}
     with torch_seeded(seed):
-        network = make_encoder(encoder, stem=stem, width=width, **shape)
+        network = make_encoder(encoder, stem=stem, width=width, scaled=scaled, **shape)
         n_features = embedding_dim(network, **shape)
         return network, make_projection_head(n_features, projection_dim)
 
@@ -56,14 +62,15 @@ def make_encoder(
     image_size: int,
     stem: str,
     width: int = RESNET_WIDTH,
+    scaled: bool = False,
 ) -> nn.Module:
     """Build an encoder with random weights.
 
     Parameters
     ----------
     encoder : str or callable
-        Name of a torchvision ResNet, "timm:" and the name of a model of timm, or a
-        factory ``f(n_channels) -> nn.Module``.
+        Name of a classifier of torchvision, "timm:" and the name of a model of timm, or
+        a factory ``f(n_channels) -> nn.Module``.
     n_channels : int
         Channels of the images.
     image_size : int
@@ -73,6 +80,9 @@ def make_encoder(
         3 x 3 convolution alone; "auto" is "cifar" up to 32 pixels.
     width : int
         Channels of the first stage of a ResNet; each next stage has twice as many.
+    scaled : bool
+        Of a name, a network as it is trained on scaled images, whose first convolution
+        has a channel more for the scaling (see :mod:`sksimclr._networks.first_layer`).
 
     Returns
     -------
@@ -82,7 +92,8 @@ def make_encoder(
     Raises
     ------
     ValueError
-        `encoder` is a network, not a factory; or timm has no network of that name.
+        `encoder` is a network, not a factory; neither torchvision nor timm has a
+        network of that name; or `scaled` is for another stem or width.
     ImportError
         timm is not installed.
     """
@@ -91,15 +102,37 @@ def make_encoder(
             "encoder must be a name or a factory f(n_channels) -> nn.Module that every "
             f"fit calls; got a network, {type(encoder).__name__}(...)."
         )
+    if scaled:
+        stem = _stem_of_imagenet(encoder, stem)
+        if encoder in RESNETS and width != RESNET_WIDTH:
+            raise ValueError(
+                f"width={width} is not that of ImageNet's weights for {encoder!r}. Use "
+                f"width={RESNET_WIDTH}, or weights=None."
+            )
+        network = make_encoder(encoder, n_channels=3, image_size=image_size, stem=stem)
+        return append_ones(network, n_channels)
     if is_timm_name(encoder):
         network = make_timm_model(
             str(encoder), n_channels=n_channels, trained=False, image_size=image_size
         )
         return without_classifier(network)
-    if isinstance(encoder, str):
+    if encoder in RESNETS:
         stem = _resolve_stem(stem, image_size)
-        return _make_resnet(encoder, n_channels, stem, width)
+        return _make_resnet(str(encoder), n_channels, stem, width)
+    if isinstance(encoder, str):
+        network = make_torchvision_model(encoder, image_size=image_size)
+        return set_channels(without_last_linear(network, encoder), n_channels)
     return encoder(n_channels)
+
+
+def _stem_of_imagenet(encoder: str | EncoderFactory, stem: str) -> str:
+    """Return the stem of networks that were trained on ImageNet."""
+    if stem == "cifar" and encoder in RESNETS:
+        raise ValueError(
+            f"These weights are for a {encoder} whose first convolution is 7 x 7, "
+            "stem='imagenet' or 'auto', got stem='cifar', which has one of 3 x 3."
+        )
+    return "imagenet"
 
 
 def _resolve_stem(stem: str, image_size: int) -> str:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import pickle
-import re
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision.models
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
 
 from sksimclr._machine.random import torch_seeded
+from sksimclr._networks import timm_models, torchvision_models
 from sksimclr._networks.encoders import EncoderFactory
 from sksimclr._networks.readout import read_out
 from sksimclr._networks.timm_models import (
     is_timm_name,
     make_timm_model,
-    scaling_of,
     without_classifier,
+)
+from sksimclr._networks.torchvision_models import (
+    choose_weights,
+    make_torchvision_model,
+    with_names_of_now,
+    without_last_linear,
 )
 from sksimclr._networks.weights import load_state, read_tensors
 
@@ -30,16 +30,6 @@ Weights = Any  # str, path-like, member of a WeightsEnum of torchvision, or None
 
 IMAGE_SIZE = 224  # pixels, for networks that ask for no other
 _UNCHANGED = ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])  # mean, standard deviation
-# How torchvision builds the networks whose weights came from elsewhere, without minutes
-# of drawing truncated normals
-_AS_TRAINED: dict[str, dict[str, Any]] = {
-    name: {"transform_input": True, "aux_logits": True, "init_weights": False}
-    for name in ("googlenet", "inception_v3")
-}
-_AUXILIARY = ("AuxLogits", "aux1", "aux2")  # outputs that are for training alone
-# A module was once named "norm.1" where it is "norm1" now
-_OLD_DENSENET_KEY = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
-_DAMAGED = (RuntimeError, EOFError, pickle.UnpicklingError)  # torch.hub finds it so
 
 
 class Backbone(nn.Module):
@@ -130,7 +120,7 @@ def make_backbone(
         elif is_timm_name(backbone):
             network, size = _from_timm(backbone, weights, layer, image_size)
         else:
-            network, size = _from_torchvision(backbone, weights, layer)
+            network, size = _from_torchvision(backbone, weights, layer, image_size)
     if layer == "stages":
         network.network = read_out(network.network, "stages")
     return network, size
@@ -150,25 +140,21 @@ def _from_factory(factory: EncoderFactory, weights: Weights) -> Backbone:
     return Backbone(network, *_UNCHANGED)
 
 
-def _from_torchvision(name: str, weights: Weights, layer: str) -> tuple[Backbone, int]:
+def _from_torchvision(
+    name: str, weights: Weights, layer: str, image_size: int | None
+) -> tuple[Backbone, int]:
     """Build a classifier of torchvision, which scales as its weights ask."""
-    _check_name(name)
-    enum = torchvision.models.get_model_weights(name)
-    chosen = _choose(enum, weights)
-    if chosen is not None:
-        network = _download(name, chosen)
-    else:
-        network = torchvision.models.get_model(
-            name, weights=None, **_AS_TRAINED.get(name, {})
-        )
-    _remove_auxiliary_outputs(network)
+    chosen = choose_weights(name, weights)
+    mean, std, asked_size = torchvision_models.scaling_of(name, chosen)
+    size = asked_size if weights else IMAGE_SIZE
+    network = make_torchvision_model(
+        name, weights=chosen, image_size=image_size or size
+    )
     if chosen is None and weights is not None:
         _load_file(network, _existing(weights), name)
     if layer != "logits":
-        _remove_last_linear(network, name)
-    asked = (chosen or enum.DEFAULT).transforms()
-    image_size = int(asked.crop_size[0]) if chosen or weights else IMAGE_SIZE
-    return Backbone(network, list(asked.mean), list(asked.std)), image_size
+        network = without_last_linear(network, name)
+    return Backbone(network, mean, std), size
 
 
 def _from_timm(
@@ -186,63 +172,16 @@ def _from_timm(
     )
     if _is_file_name(weights):
         _load_file(network, _existing(weights))
-    mean, std, size = scaling_of(network)
+    mean, std, size = timm_models.scaling_of(network)
     if layer != "logits":
         network = without_classifier(network)
     return Backbone(network, mean, std), size
 
 
-def _check_name(name: str) -> None:
-    """Raise a ValueError unless torchvision has a classifier of that name."""
-    names = torchvision.models.list_models(module=torchvision.models)
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=3) or ["resnet18"]
-        raise ValueError(
-            "Expected the name of a classifier of torchvision, such as "
-            f"{', '.join(map(repr, close))}, got {name!r}. "
-            "torchvision.models.list_models() lists them."
-        )
-
-
-def _choose(enum: type[Enum], weights: Weights) -> Any:
-    """Return the member of torchvision's enumeration, or None for others."""
-    if isinstance(weights, WeightsEnum):
-        if not isinstance(weights, enum):
-            raise ValueError(
-                f"Expected one of {[str(member) for member in enum]}, got {weights}."
-            )
-        return weights
-    if weights == "imagenet":
-        return enum["DEFAULT"]
-    if isinstance(weights, str) and weights in enum.__members__:
-        return enum[weights]
-    return None
-
-
-def _download(name: str, weights: Any) -> nn.Module:
-    """Build a classifier with torchvision's weights, downloaded once by torch.hub."""
-    try:
-        network: nn.Module = torchvision.models.get_model(
-            name, weights=weights, progress=False
-        )
-    except (OSError, *_DAMAGED) as error:
-        folder = Path(torch.hub.get_dir(), "checkpoints")
-        raise OSError(
-            f"Cannot download or read {weights} ({error}). To get them by hand, "
-            f"download {weights.url} and put it into {str(folder)!r}, or pass its path "
-            "as weights."
-        ) from error
-    return network
-
-
 def _load_file(network: nn.Module, path: Path, name: str = "") -> None:
     """Load a file of weights into a network, maybe one of torchvision's."""
     tensors, _ = read_tensors(path)
-    if name in _AS_TRAINED:
-        tensors = {k: t for k, t in tensors.items() if not k.startswith(_AUXILIARY)}
-    if name.startswith("densenet"):
-        tensors = {_OLD_DENSENET_KEY.sub(r"\1", k): t for k, t in tensors.items()}
-    load_state(network, tensors, f"weights in {str(path)!r}")
+    load_state(network, with_names_of_now(name, tensors), f"weights in {str(path)!r}")
 
 
 def _existing(weights: Any) -> Path:
@@ -261,25 +200,3 @@ def _is_file_name(weights: Weights) -> bool:
     """Say whether weights can be the name of a file."""
     is_path = isinstance(weights, (str, os.PathLike))
     return is_path and weights != "imagenet"
-
-
-def _remove_auxiliary_outputs(network: Any) -> None:
-    """Take away the outputs that Inception networks have for training alone."""
-    if getattr(network, "aux_logits", False):
-        network.aux_logits = False
-        for name in _AUXILIARY:
-            if hasattr(network, name):
-                setattr(network, name, None)
-
-
-def _remove_last_linear(network: nn.Module, name: str) -> None:
-    """Put an identity in the place of the last linear layer, which gives the logits."""
-    linear = [key for key, layer in network.named_modules() if type(layer) is nn.Linear]
-    if not linear:
-        raise ValueError(
-            "Features are what the last linear layer of a network is given, and "
-            f"{name} has none. Use another network, or layer='logits' of "
-            "PretrainedTransformer."
-        )
-    owner, _, last = linear[-1].rpartition(".")
-    setattr(network.get_submodule(owner), last, nn.Identity())

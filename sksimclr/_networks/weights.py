@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sksimclr._machine.download import data_home, download
 from sksimclr._machine.writing import replacing
 
+IMAGENET = "imagenet"
 AURORA_FM = "aurora-fm"
 AURORA_FM_FILE = "aurora-fm-no-finetune.tar"
 AURORA_FM_URL = (
@@ -24,6 +25,7 @@ AURORA_FM_URL = (
 )
 _AURORA_FM_SHA256 = "f9c97e906bee7a34f0727377f8b3194086080fa9573390db44daab4ce2c64e33"
 _GREEN = slice(1, 2)  # the one channel with signal that Aurora-FM was trained on
+PARTS = ("encoder.", "projector.")  # what names in our files begin with
 _BATCH_COUNTER = "num_batches_tracked"  # of batch norm; older files lack it
 
 
@@ -52,7 +54,8 @@ def find_weights(weights: str | os.PathLike[str]) -> Path:
         if not path.is_file():
             raise FileNotFoundError(
                 f"There is no file of weights {str(path)!r}. Give weights a path that "
-                f"save_weights wrote, or {AURORA_FM!r}."
+                f"save_weights wrote, or that of a state dict of torchvision, or "
+                f"{AURORA_FM!r} or {IMAGENET!r}."
             )
         return path
     path = data_home() / AURORA_FM_FILE
@@ -107,30 +110,34 @@ def save_weights(
 
 
 def load_weights(
-    path: Path, encoder: nn.Module, projector: nn.Module, *, n_channels: int
+    tensors: dict[str, Tensor],
+    notes: dict[str, str],
+    encoder: nn.Module,
+    projector: nn.Module,
+    *,
+    n_channels: int,
+    path: Path,
 ) -> None:
-    """Read weights into an encoder and a projection head.
+    """Load weights into an encoder and a projection head.
 
     Parameters
     ----------
-    path : Path
-        Safetensors, or a state dict that ``torch.load(weights_only=True)`` reads; with
-        keys ``encoder.*`` and ``projector.*``. Without the latter, the head stays as
-        it is.
+    tensors, notes : dict
+        What :func:`read_tensors` found; with keys ``encoder.*`` and ``projector.*``.
+        Without the latter, the head stays as it is.
     encoder, projector : nn.Module
         Changed in place.
     n_channels : int
         Of the images. Of a state dict for three channels, as Aurora-FM is, one-channel
         encoders get the weights of green, the only channel it was trained on.
+    path : Path
+        Where they were found.
 
     Raises
     ------
     ValueError
-        The file is damaged, or its weights do not fit the networks.
-    ImportError
-        The file is in safetensors format and safetensors is not installed.
+        The weights do not fit the networks.
     """
-    tensors, notes = read_tensors(path)
     trained_on = notes.get("n_channels", str(n_channels))
     if trained_on != str(n_channels):
         raise ValueError(
@@ -155,6 +162,8 @@ def load_weights(
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a file, and the notes beside them.
+
+    It is safetensors, or a state dict that ``torch.load(weights_only=True)`` reads.
 
     Raises
     ------
@@ -212,9 +221,10 @@ def load_state(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None
             raise ValueError(
                 f"The {what} do not fit: expected {tuple(expected[key].shape)} for "
                 f"{key!r}, got {tuple(tensors[key].shape)}. Check the network, its "
-                "stem, projection_dim and the channels of the images."
+                "stem, projection_dim, image_size and the channels of the images."
             )
-    module.load_state_dict(tensors)
+    expected.update(tensors)  # it has the versions of layers, which MNASNet wants
+    module.load_state_dict(expected)
 
 
 def as_arrays(module: nn.Module) -> dict[str, NDArray[np.generic]]:

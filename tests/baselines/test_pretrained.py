@@ -405,7 +405,7 @@ def image_factory(n_channels):
         (tiny_encoder, {"weights": ResNet18_Weights.DEFAULT}, "ResNet18_Weights.IMAG"),
         (tiny_encoder(3), {}, "or a factory.*got a network, Sequential"),
         (image_factory, {}, r"must map images.*\(n, d\)"),
-        ("vit_b_32", {}, "another image_size"),
+        ("vit_b_32", {"image_size": 40}, "no vit_b_32 for .*40.*another image_size"),
         ("resnet18", {"layer": "last"}, "'layer' parameter"),
         ("resnet18", {"image_size": 0}, "'image_size' parameter"),
         ("resnet18", {"batch_size": 0}, "'batch_size' parameter"),

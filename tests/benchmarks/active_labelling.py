@@ -3,11 +3,12 @@
 Run as ``python tests/benchmarks/active_labelling.py`` (ten minutes on one core). Each
 draw of synthetic frames is an archive, mostly cloud and empty sky, or with
 ``--balanced`` one that has as many frames of every class, and 24 held-out sequences of
-every class. SimCLR (`QUICK` with 64 channels, 32 pixels, 8 epochs) learns from a third of the archive.
-Frames are labelled in rounds, and scored is logistic regression on the standardised
-embeddings: the mean recall of the six classes. Prints the mean score over the draws for
-each way of choosing, and how many times fewer labels it needs to reach the median of
-twenty random choices: the median over the draws, the smallest and the largest.
+every class. SimCLR (`QUICK` with 64 channels, 32 pixels, 8 epochs) learns from a third
+of the archive. Frames are labelled in rounds, and scored is logistic regression on the
+standardised embeddings: the mean recall of the six classes. Prints the mean score over
+the draws for each way of choosing, and how many times fewer labels it needs to reach
+the median of twenty random choices: the median over the draws, the smallest and the
+largest.
 """
 
 import argparse

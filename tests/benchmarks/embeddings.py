@@ -39,7 +39,7 @@ from sksimclr.augmentations import make_view
 from sksimclr.baselines import FineTunedClassifier, PretrainedTransformer
 from sksimclr.datasets import make_aurora
 from sksimclr.metrics import alignment, effective_rank, uniformity
-from sksimclr.recipes import QUICK
+from sksimclr.recipes import FROM_IMAGENET, QUICK
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import real_data  # noqa: E402
@@ -151,14 +151,14 @@ class Report:
         self._views = two_views(data.labelled[:N_VIEWS])
         self._writer = csv.writer(sys.stdout)
 
-    def probe(self, system, seconds, X, features="", symmetry="", views=None):
+    def probe(self, system, seconds, X, features="", symmetry="", views=()):
         """Print the score of features of the images with labels, and their geometry."""
         data, how = self._data, {"scoring": self._data.scoring, "error_score": "raise"}
         scores = 100 * cross_val_score(data.probe, X, data.y, cv=data.folds, **how)
         scale = StandardScaler().fit(X)
         X = scale.transform(X)
         numbers = [scores.mean(), scores.std(), effective_rank(X), uniformity(unit(X))]
-        if views is not None:
+        if views:
             numbers.append(alignment(*(unit(scale.transform(view)) for view in views)))
         self.row(system, seconds, features, symmetry, numbers)
 
@@ -186,11 +186,13 @@ class Report:
 
 
 def two_views(images):
-    """Return two views of each image, those that `QUICK` trains with."""
-    generator = torch.Generator().manual_seed(0)
+    """Return two views of square images, those that `QUICK` trains with."""
+    if images.shape[1] != images.shape[2]:
+        return []
+    generator, size = torch.Generator().manual_seed(0), images.shape[1]
     pixels = to_float(torch.from_numpy(images)[:, None])
     return [
-        make_view(pixels, VIEWS, generator=generator, size=64)[:, 0].numpy()
+        make_view(pixels, VIEWS, generator=generator, size=size)[:, 0].numpy()
         for _ in range(2)
     ]
 
@@ -287,16 +289,8 @@ def run(data, options):
 
 def from_imagenet(data, report, options):
     """Print the rows of SimCLR from ImageNet's weights, and of fine-tuning it."""
-    params = {
-        "encoder": Lite0,
-        "image_size": 96,
-        "temperature": 0.2,
-        "augmentations": VIEWS,
-        "lr": 3e-4,
-        "lr_schedule": "cosine",
-        "batch_size": 64,
-        "max_epochs": options.imagenet_epochs,
-    }
+    own = {"encoder": Lite0, "weights": None, "image_size": 96}
+    params = FROM_IMAGENET | own | {"max_epochs": options.imagenet_epochs}
     simclr, seconds = trained(data, params)
     report.embeddings("SimCLR from ImageNet", seconds, simclr)
     fine_tuned(

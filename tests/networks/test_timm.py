@@ -105,6 +105,63 @@ def test_encoder_of_simclr_is_trained(images, simclr):
     assert vision.fit_transform(images).shape == (12, 64)
 
 
+def from_file(name, weights, **params):
+    """Return a transformer that starts from weights of timm."""
+    defaults = {"image_size": 32, "max_epochs": 0, "batch_size": 6}
+    return tiny_simclr(encoder=name, weights=weights, **(defaults | params))
+
+
+@pytest.mark.parametrize("name", [SMALL, VISION, "timm:test_efficientnet.r160_in1k"])
+def test_encoder_starts_from_a_state_dict_of_timm(images, name, tmp_path):
+    """It embeds grey images as the network does scaled ones, also when stored."""
+    sizes = {"img_size": 32} if name == VISION else {}
+    network = timm.create_model(name.removeprefix("timm:"), **sizes)
+    torch.save(network.state_dict(), tmp_path / "w.pt")
+    about = network.pretrained_cfg
+    expected = network_output(network, images, about["mean"], about["std"], True)
+    assert np.ptp(expected, axis=0).max() > 1e-3
+    simclr = from_file(name, str(tmp_path / "w.pt"))
+    assert_allclose(simclr.fit_transform(images), expected, rtol=0, atol=1e-5)
+    rgba = np.concatenate([images[..., None].repeat(3, 3), images[..., None]], axis=3)
+    assert_allclose(clone(simclr).fit_transform(rgba), expected, rtol=0, atol=1e-5)
+    simclr.save_weights(tmp_path / "w.safetensors")
+    save_model(simclr, tmp_path / "model.skops")
+    again = load_model(tmp_path / "model.skops")
+    found = from_file(name, tmp_path / "w.safetensors").fit_transform(images)
+    for each in (again.transform(images), found):
+        assert_array_equal(each, simclr.transform(images))
+
+
+def test_encoder_starts_from_the_weights_of_timm(images, monkeypatch, tmp_path):
+    """Those that it has for the name; a layer of them for several branches."""
+    create, asked = timm.create_model, []
+
+    def downloaded(name, pretrained, **settings):
+        asked.append(pretrained)
+        torch.manual_seed(3 if pretrained else 4)
+        return create(name, **settings)
+
+    monkeypatch.setattr(timm, "create_model", downloaded)
+    name = "timm:repvgg_a0"
+    simclr = from_file(name, "imagenet").fit(images)
+    assert sorted(asked) == [False, True]
+    torch.save(downloaded("repvgg_a0", True).state_dict(), tmp_path / "w.pt")
+    expected = from_file(name, tmp_path / "w.pt").fit_transform(images)
+    assert_array_equal(simclr.transform(images), expected)
+    names = [key for key in simclr.encoder_.state_dict() if ".behind_ones." in key]
+    assert names == [
+        "stem.conv_kxk.conv.behind_ones.weight",
+        "stem.conv_1x1.conv.behind_ones.weight",
+    ]
+
+
+def test_first_layers_that_cannot_hold_the_scaling_are_refused(images, tmp_path):
+    """Such as those that scale their weights themselves."""
+    torch.save(timm.create_model("test_nfnet").state_dict(), tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="cannot go into the first layer of timm:test"):
+        from_file("timm:test_nfnet", tmp_path / "w.pt").fit(images)
+
+
 def test_fit_leaves_the_random_state_alone(images):
     """Although timm draws its weights from torch's."""
     before = torch.get_rng_state()
@@ -163,15 +220,19 @@ def test_other_weights_are_explained(images):
 
 def test_weights_that_cannot_be_downloaded_are_explained(images, monkeypatch):
     """Whatever the hub raises."""
+    create = timm.create_model
 
     def fail(*args, pretrained, **kwargs):
+        if not pretrained:
+            return create(*args, **kwargs)
         raise OSError("no network")
 
     monkeypatch.setattr(timm, "create_model", fail)
-    with pytest.raises(
-        OSError, match=r"cannot download .*\(no network\).*pass the path"
-    ):
-        PretrainedTransformer(SMALL).fit(images)
+    for estimator in (PretrainedTransformer(SMALL), from_file(SMALL, "imagenet")):
+        with pytest.raises(
+            OSError, match=r"cannot download .*\(no network\).*pass the path"
+        ):
+            estimator.fit(images)
 
 
 def test_without_timm_the_extra_is_named(images, monkeypatch):
