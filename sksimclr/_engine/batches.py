@@ -162,7 +162,8 @@ class Batches:
         self.n_skipped = 0
         for numbers, images in zip(rows, self._images_at(rows), strict=True):
             if numbers.ndim == 2:
-                images, numbers = images.unflatten(0, numbers.shape), numbers[:, 0]
+                images = images.view(*numbers.shape, *images.shape[1:])
+                numbers = numbers[:, 0]
             yield images, self._targets[numbers.to(self._device, non_blocking=True)]
 
     def _rows_of_epoch(self) -> list[Tensor]:

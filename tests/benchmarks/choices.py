@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from embeddings import aurora
 from sklearn.model_selection import cross_val_score
-from time_to_quality import PROBES, aurora
 
 from sksimclr import SimCLRTransformer
 from sksimclr.augmentations import (
@@ -60,14 +60,14 @@ DRAWS = (21, 22, 23, 24)
 COLUMNS = ["change", "to", "draw", "seconds", "accuracy", "deviation"]
 
 
-def measure(images, y, folds, **params):
+def measure(data, **params):
     """Return CPU seconds of training, mean and deviation of the accuracy."""
     started = time.process_time()
-    simclr = SimCLRTransformer(**params, random_state=0).fit(images)
+    simclr = SimCLRTransformer(**params, random_state=0).fit(data.images)
     seconds = time.process_time() - started
-    embeddings = simclr.transform(images)
+    embeddings = simclr.transform(data.images)
     scores = 100 * cross_val_score(
-        PROBES[0], embeddings, y, cv=folds, error_score="raise"
+        data.probe, embeddings, data.y, cv=data.folds, error_score="raise"
     )
     return seconds, scores.mean(), scores.std()
 
@@ -96,12 +96,12 @@ def main(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     done = {(row["change"], row["to"], int(row["draw"])) for row in read(path)}
     for draw in DRAWS:
-        images, _, y, folds, _ = aurora(draw)
+        data = aurora(draw)
         for change, settings in CHANGES.items():
             for name, params in settings.items():
                 if (change, name, draw) in done:
                     continue
-                found = measure(images, y, folds, **(START | params))
+                found = measure(data, **(START | params))
                 add(path, [change, name, draw, *np.round(found, 2)])
 
 
