@@ -24,6 +24,7 @@ from sksimclr.datasets import make_aurora
 from sksimclr.recipes import QUICK
 
 MEASURED = Path(__file__).parent / "measured" / "choices.csv"
+EMBEDDINGS = MEASURED.with_name("embeddings.csv")
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.35"
 DARK = "0.15"
 SEED_OF_VIEWS = 5  # for which the crops of the schematic show something
@@ -33,7 +34,7 @@ def main(folder):
     """Draw all figures into `folder`, which is made if it does not exist."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    drawings = [how_simclr_works, temperature, choices, *displays()]
+    drawings = [how_simclr_works, temperature, choices, anytime, *displays()]
     for draw in drawings:
         figure = draw()
         path = folder / f"{draw.__name__}.png"
@@ -95,6 +96,44 @@ def temperature():
         ylim=(0, 1.02),
     )
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def anytime():
+    """Draw accuracy over CPU seconds of two recipes, for two read-outs."""
+    with EMBEDDINGS.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["data"].startswith("aurora")]
+    recipes = {
+        "paper's recipe": (["untrained", "paper"], GREY),
+        "QUICK": (["untrained, slim", "QUICK"], BLUE),
+    }
+    read_outs = {
+        "last stage": ("last", "none"),
+        "all stages, mirror images": ("stages", "flips"),
+    }
+    figure, axes = plt.subplots(
+        1, 2, figsize=(9, 3.6), sharey=True, layout="constrained"
+    )
+    for ax, (title, read_out) in zip(axes, read_outs.items(), strict=True):
+        read = [r for r in rows if (r["features"], r["symmetry"]) == read_out]
+        for name, ((start, rest), color) in recipes.items():
+            points = {
+                data: [
+                    (float(row["seconds"]), float(row["score"]))
+                    for row in read
+                    if row["data"] == data
+                    and (row["system"] == start or row["system"].startswith(rest))
+                ]
+                for data in sorted({row["data"] for row in read})
+            }
+            curves = np.array([sorted(found) for found in points.values()])
+            for curve in curves:
+                ax.plot(*curve.T, color=color, lw=0.7, alpha=0.4)
+            ax.plot(*curves.mean(axis=0).T, "o-", color=color, label=name)
+        ax.set(title=title, xlabel="CPU seconds")
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("accuracy, held-out sequences, percent")
+    axes[1].legend(frameon=False, loc="lower right")
     return figure
 
 

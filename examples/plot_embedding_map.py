@@ -45,8 +45,8 @@ def small_encoder(n_channels):
 
 
 params = {"encoder": small_encoder, "image_size": 32, "random_state": 0}
-simclr = SimCLRTransformer(**QUICK, **params, max_epochs=12)
-untrained = SimCLRTransformer(**params, max_epochs=0)
+simclr = SimCLRTransformer(**QUICK, **params, max_epochs=20)
+untrained = SimCLRTransformer(**QUICK, **params, max_epochs=0)
 features = {
     "raw pixels": AuroraPreprocessor(size=32).transform(data.images).reshape(700, -1),
     "untrained encoder": untrained.fit_transform(images),

@@ -11,6 +11,8 @@ sequences that no classifier has seen:
 * self-training on the embeddings, which labels the unlabelled frames it is sure of;
 * SimCLR fine-tuned on the labelled frames, for as many steps whatever their number.
 
+Embeddings and frozen features are means over an image and its mirror images.
+
 ``--backbone module:factory`` takes the frozen features of another network;
 ``--quick`` shows on few frames that everything runs.
 """
@@ -35,10 +37,10 @@ options = parser.parse_known_args()[0]  # those of a notebook are not ours
 started = time.perf_counter()
 data = make_aurora(120 if options.quick else 800, size=64, random_state=0)
 images = AuroraPreprocessor(dtype="uint8").fit_transform(data.images)
-epochs = 1 if options.quick else 10
+epochs = 1 if options.quick else 100
 size = {"image_size": 32, "stem": "imagenet"}
 simclr = SimCLRTransformer(**QUICK, **size, max_epochs=epochs, random_state=0)
-embeddings = simclr.fit_transform(images)
+embeddings = simclr.fit(images, sequences=data.sequences).transform(images)
 
 # %%
 # Systems
@@ -68,11 +70,11 @@ systems = {
 }
 url = ResNet18_Weights.DEFAULT.url
 path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
-frozen = PretrainedTransformer("resnet18", weights=path)
+frozen = PretrainedTransformer("resnet18", weights=path, symmetry="flips")
 if options.backbone:
     module, factory = options.backbone.split(":")
     backbone = getattr(import_module(module), factory)
-    frozen = PretrainedTransformer(backbone, weights=None)
+    frozen = PretrainedTransformer(backbone, weights=None, symmetry="flips")
 if options.backbone or path.exists():
     systems["frozen features"] = (frozen.fit_transform(images), logistic)
 

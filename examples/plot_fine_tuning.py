@@ -33,7 +33,7 @@ def small_encoder(n_channels):
 data = make_aurora(600, size=48, random_state=0)
 images = AuroraPreprocessor().fit_transform(data.images)
 simclr = SimCLRTransformer(
-    small_encoder, **QUICK, image_size=32, max_epochs=12, random_state=0
+    small_encoder, **QUICK, image_size=32, max_epochs=20, random_state=0
 ).fit(images)
 
 # %%

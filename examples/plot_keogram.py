@@ -69,7 +69,7 @@ def small_encoder(n_channels):
 pipe = make_pipeline(
     AuroraPreprocessor(dtype="uint8"),
     SimCLRTransformer(
-        small_encoder, **QUICK, image_size=32, max_epochs=12, random_state=0
+        small_encoder, **QUICK, image_size=32, max_epochs=20, random_state=0
     ),
     StandardScaler(),
     LogisticRegression(C=0.1, max_iter=1000),

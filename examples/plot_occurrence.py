@@ -92,7 +92,7 @@ def small_encoder(n_channels):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-short = QUICK | {"image_size": 32, "max_epochs": 12, "random_state": 0}
+short = QUICK | {"image_size": 32, "max_epochs": 20, "random_state": 0}
 classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
 simclr = SimCLRTransformer(small_encoder, **short)
 pipe = make_pipeline(AuroraPreprocessor(), simclr, classifier)

@@ -279,11 +279,13 @@ for protocol, cv in folds.items():
                 row[name] = round(100 * scores[f"test_{name}"].mean(), 2)
             row["std of top-1"] = round(100 * scores["test_top-1"].std(), 2)
         table.append(row)
-        print(
-            f"{system:30}{training:13}{size:>5}{row['top-1']:8.1f} +- "
-            f"{row['std of top-1']:3.1f}{row['precision']:11.1f}{row['recall']:8.1f}"
-            f"{row['F1']:6.1f}   {row['paper']}"
-        )
+        found = f"{'not run':>14}{'':25}"
+        if X is not None:
+            found = (
+                f"{row['top-1']:8.1f} +- {row['std of top-1']:3.1f}"
+                f"{row['precision']:11.1f}{row['recall']:8.1f}{row['F1']:6.1f}"
+            )
+        print(f"{system:30}{training:13}{size:>5}{found}   {row['paper']}")
 with open("paper_table.csv", "w", newline="") as file:
     writer = csv.DictWriter(file, table[0])
     writer.writeheader()

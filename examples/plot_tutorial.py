@@ -93,7 +93,7 @@ simclr = SimCLRTransformer(
     **QUICK,
     image_size=32,
     stem="imagenet",  # fast first layers; from 33 pixels on, they are the default
-    max_epochs=10,
+    max_epochs=60,
     random_state=0,
     verbose=1,
 )
