@@ -45,12 +45,10 @@ print(f"{data_name}: {len(images)} images in {len(set(data.groups))} sequences")
 from sksimclr import SimCLRTransformer
 from sksimclr.recipes import QUICK
 
-simclr = SimCLRTransformer(
-    **QUICK, image_size=64, max_epochs=2 if quick else 120, random_state=0, verbose=1
-)
-untrained = SimCLRTransformer(image_size=64, max_epochs=0, random_state=0)
+size = {"image_size": 64, "random_state": 0}
+simclr = SimCLRTransformer(**QUICK, **size, max_epochs=2 if quick else 120, verbose=1)
 simclr.fit(images, sequences=data.sequences)
-untrained.fit(images)
+untrained = SimCLRTransformer(**size, max_epochs=0).fit(images)
 
 # %%
 # Four ways to see an image
@@ -67,19 +65,14 @@ from sksimclr.model_selection import NearestIndexClassifier
 probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
 pixels = AuroraPreprocessor(center=preprocessor.center, size=32).transform(data.images)
 numbers = np.arange(len(images))[:, np.newaxis]
-read_outs = {
-    "": {"features": "last", "symmetry": None},
-    ", stages and mirrors": {"features": "stages", "symmetry": "flips"},
-}
-systems = {
-    f"{name}{how}": (network.set_params(**params).transform(images), probe)
-    for name, network in {"SimCLR": simclr, "untrained encoder": untrained}.items()
-    for how, params in read_outs.items()
-}
-systems |= {
-    "raw pixels": (pixels.reshape(len(pixels), -1), probe),
-    "label of the nearest image number": (numbers, NearestIndexClassifier()),
-}
+systems = {}
+for name, network in {"SimCLR": simclr, "untrained encoder": untrained}.items():
+    X = network.set_params(features="last", symmetry=None).transform(images)
+    systems[name] = X, probe
+    X = network.set_params(features="stages", symmetry="flips").transform(images)
+    systems[f"{name}, stages and mirrors"] = X, probe
+systems["raw pixels"] = pixels.reshape(len(pixels), -1), probe
+systems["label of the nearest image number"] = numbers, NearestIndexClassifier()
 
 # %%
 # The table

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import urllib.error
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # or scikit-learn skips check_array_api_input
 
@@ -11,6 +12,21 @@ import real_data  # noqa: E402
 import torch  # noqa: E402
 
 from sksimclr import SimCLRTransformer  # noqa: E402
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Return the folder in which torch.hub looks for weights, empty; no network."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("torch.hub._hub_dir", None)
+
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no network in tests")
+
+    monkeypatch.setattr("torch.hub.urlopen", no_network)
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
 
 
 @pytest.fixture(scope="session", name="real_data")

@@ -101,4 +101,4 @@ def test_examples_are_short():
         if path.name not in apart
     }
     assert len(lengths) >= 12
-    assert {name: n for name, n in lengths.items() if not 60 <= n <= 140} == {}
+    assert {name: n for name, n in lengths.items() if not 60 <= n <= 130} == {}

@@ -43,7 +43,7 @@ class BatchDataset(Dataset[Any]):
     ----------
     images : Images
     targets : ndarray of shape (n_images,), int64, optional
-        Zeros, which nobody reads, by default; or the numbers of `sequences`.
+        Zeros, which nobody reads, by default.
     rows : ndarray of int, optional
         Which of the images belong to the data set; all by default.
     sequences : ndarray of shape (n_images,), int64, optional
@@ -61,7 +61,6 @@ class BatchDataset(Dataset[Any]):
         self.images = images
         n_images = len(images)
         self.partners = None if sequences is None else Partners(sequences)
-        targets = sequences if targets is None else targets
         self.targets = (
             torch.zeros(n_images) if targets is None else torch.from_numpy(targets)
         )

@@ -3,11 +3,13 @@
 from numbers import Integral, Real
 from pathlib import Path
 
+import numpy as np
 from sklearn.utils import Bunch, check_scalar
 
 from sksimclr._machine.download import data_home as resolve_data_home
 from sksimclr._machine.download import download
 from sksimclr.datasets import _oath_files as files
+from sksimclr.model_selection import sequence_groups
 
 _DESCR = """\
 Oslo Auroral THEMIS (OATH) data set, version 1.1
@@ -184,11 +186,20 @@ def load_oath(path, *, as_array=False, features=False):
         rotation=labels["rotation"].copy(),
         folds=files.read_folds(csv.with_name("train_test_split.csv"), len(labels)),
         groups=groups,
-        sequences=files.sequences_in(groups),
+        sequences=_sequences_in(groups),
         filenames=filenames,
         DESCR=_DESCR,
         **optional,
     )
+
+
+def _sequences_in(groups):
+    """Return the numbers of blocks of five images of a group, one after the other."""
+    keys = np.stack([groups, np.zeros_like(groups)])
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        keys[1, rows] = sequence_groups(len(rows), block_size=5)
+    return np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def fetch_oath(

@@ -34,7 +34,6 @@ _PICTURE_NUMBER = re.compile(r"(?:^|[\s,;/])(\d{5})(?:\.png)?(?=[\s,;]|$)")
 # No THEMIS station is dark at 19 UT: from Greenland, where night falls from 20 UT on,
 # to Alaska, where it lasts until 19 UT, the sun is then at most 9 degrees below the
 # horizon, but for three weeks a year at Kiana. A cut at 0 or 12 UT would halve nights.
-_SEQUENCE = 5  # images that follow one another, moments of one sky
 _NEW_NIGHT_UT = timedelta(hours=19)
 
 
@@ -320,18 +319,6 @@ def read_groups(csv, numbers):
         )
         return sequence_groups(len(numbers))
     return np.unique(nights, return_inverse=True)[1].astype(np.int64)
-
-
-def sequences_in(groups):
-    """Return the numbers of blocks of five images of a group, one after the other."""
-    order = np.argsort(groups, kind="stable")
-    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
-    place = np.empty_like(groups)
-    place[order] = np.arange(len(groups)) - np.repeat(
-        starts, np.diff(np.append(starts, len(groups)))
-    )
-    blocks = np.stack([groups, place // _SEQUENCE])
-    return np.unique(blocks, axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def _station_nights(csv, numbers):

@@ -5,7 +5,6 @@ import io
 import pickle
 import random
 import threading
-import urllib.error
 
 import numpy as np
 import pytest
@@ -46,21 +45,6 @@ def resnet18_file(resnet18, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
     torch.save(resnet18.state_dict(), path)
     return path
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """Return the folder in which torch.hub looks for weights, empty; no network."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("torch.hub._hub_dir", None)
-
-    def no_network(*args, **kwargs):
-        raise urllib.error.URLError("no network in tests")
-
-    monkeypatch.setattr("torch.hub.urlopen", no_network)
-    folder = tmp_path / "torch" / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    return folder
 
 
 def frozen(backbone="resnet18", weights=None, **params):

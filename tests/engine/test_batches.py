@@ -115,7 +115,6 @@ def pairs_of_epoch(batches):
     for images, targets in batches:
         assert images.shape == (len(targets), 2, 1, 2, 3)
         rows.append(images[:, :, 0, 0, 0].long().numpy())
-        assert_array_equal(SEQUENCES[rows[-1][:, 0]], targets.numpy())
     return np.concatenate(rows)
 
 

@@ -1,6 +1,5 @@
 """Encoders that start from ImageNet's weights, or other state dicts of torchvision."""
 
-import urllib.error
 
 import numpy as np
 import pytest
@@ -71,21 +70,6 @@ def file_of(network_of, tmp_path_factory):
         return path
 
     return get
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """Return the folder in which torch.hub looks for weights, empty; no network."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("torch.hub._hub_dir", None)
-
-    def no_network(*args, **kwargs):
-        raise urllib.error.URLError("no network in tests")
-
-    monkeypatch.setattr("torch.hub.urlopen", no_network)
-    folder = tmp_path / "torch" / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    return folder
 
 
 @pytest.fixture
