@@ -231,9 +231,8 @@ def quick(data, minutes):
 class Measured(Callback):
     """Reads a run out after some of its epochs, outside of its time."""
 
-    def __init__(self, report, simclr, data, epochs):
-        self.report, self.simclr, self.data = report, simclr, data
-        self.epochs = epochs
+    def __init__(self, report, data, epochs):
+        self.report, self.data, self.epochs = report, data, epochs
 
     def __deepcopy__(self, memo):
         return self
@@ -269,18 +268,15 @@ def run(data, options):
     if "imagenet" in only:
         frozen = PretrainedTransformer(Lite0, weights=None, image_size=96)
         report.embeddings("ImageNet, frozen", 0, frozen, parameter="layer")
-    if "quick" in only:
-        for minutes in options.minutes:
-            simclr, seconds = trained(data, quick(data, minutes))
-            report.embeddings(f"QUICK, {minutes:g} min", seconds, simclr)
-    if "quick-alone" in only:
-        for minutes in options.minutes:
-            params = quick(data, minutes)
-            simclr, seconds = trained(data, params, with_sequences=False)
-            report.embeddings(f"QUICK, no sequences, {minutes:g} min", seconds, simclr)
+    for asked, name in (("quick", "QUICK"), ("quick-alone", "QUICK, no sequences")):
+        for minutes in options.minutes if asked in only else ():
+            simclr, seconds = trained(
+                data, quick(data, minutes), with_sequences=asked == "quick"
+            )
+            report.embeddings(f"{name}, {minutes:g} min", seconds, simclr)
     if "paper" in only:
         epochs = [e for e in (12, 24, 48, 96) if e <= options.paper_epochs]
-        measured = Measured(report, None, data, epochs)
+        measured = Measured(report, data, epochs)
         params = {"image_size": 64, "max_epochs": options.paper_epochs}
         trained(data, params, with_sequences=False, callbacks=[measured])
     if "from-imagenet" in only:

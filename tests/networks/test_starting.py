@@ -1,6 +1,5 @@
 """Encoders that start from ImageNet's weights, or other state dicts of torchvision."""
 
-
 import numpy as np
 import pytest
 import torch
