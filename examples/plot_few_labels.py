@@ -11,8 +11,6 @@ sequences that no classifier has seen:
 * self-training on the embeddings, which labels the unlabelled frames it is sure of;
 * SimCLR fine-tuned on the labelled frames, for as many steps whatever their number.
 
-Embeddings and frozen features are means over an image and its mirror images.
-
 ``--backbone module:factory`` takes the frozen features of another network;
 ``--quick`` shows on few frames that everything runs.
 """
@@ -45,7 +43,7 @@ embeddings = simclr.fit(images, sequences=data.sequences).transform(images)
 # %%
 # Systems
 # -------
-# Each has its features X and a classifier.
+# Each has its features X, means over mirror images, and a classifier.
 from importlib import import_module
 from pathlib import Path
 
