@@ -35,7 +35,7 @@ from skorch.callbacks import Callback
 from sksimclr import AuroraPreprocessor, SimCLRTransformer
 from sksimclr._images.resizing import resize
 from sksimclr._machine.device import to_float
-from sksimclr.augmentations import make_view
+from sksimclr.augmentations import VerticalFlip, make_view
 from sksimclr.baselines import FineTunedClassifier, PretrainedTransformer
 from sksimclr.datasets import make_aurora
 from sksimclr.metrics import alignment, effective_rank, uniformity
@@ -46,7 +46,7 @@ import real_data  # noqa: E402
 
 # how to count: with equal weights of images, or of classes
 CLASS_WEIGHTS = {"accuracy": None, "balanced_accuracy": "balanced"}
-FEATURES, SYMMETRIES = ("last", "stages"), (None, "flips")
+FEATURES = ("last", "stages")
 N_VIEWS = 400  # images of which two views are compared
 IMAGES_A_MINUTE = 32_000  # that QUICK is trained on by one core of a busy machine
 SYSTEMS = (
@@ -58,7 +58,6 @@ SYSTEMS = (
     "paper",
     "from-imagenet",
 )
-VIEWS = QUICK["augmentations"]
 
 
 @dataclass
@@ -73,6 +72,20 @@ class Data:
     n_unlabelled: int | None = None  # that SimCLR sees, the first ones
     sequences: np.ndarray | None = None
     scoring: str = "accuracy"
+    symmetry: str = "flips"  # mirror images that could be images of this kind
+
+    @property
+    def symmetries(self):
+        """Groups of mirror images to read out."""
+        return None, self.symmetry
+
+    @property
+    def views(self):
+        """Augmentations of `QUICK` that make sense for these images."""
+        views = QUICK["augmentations"]
+        if self.symmetry == "horizontal":
+            views = tuple(v for v in views if not isinstance(v, VerticalFlip))
+        return views
 
     @property
     def probe(self):
@@ -125,7 +138,9 @@ def fashion(n_train=5000, n_test=5000):
     images = np.concatenate([train[:n_train], test[:n_test]])
     y = np.concatenate([y_train[:n_train], y_test[:n_test]])
     folds = [(np.arange(n_train), np.arange(n_train, len(y)))]
-    return Data("fashion", images, y, folds, n_unlabelled=n_train)
+    return Data(
+        "fashion", images, y, folds, n_unlabelled=n_train, symmetry="horizontal"
+    )
 
 
 def elpv():
@@ -148,7 +163,7 @@ class Report:
 
     def __init__(self, data):
         self._data = data
-        self._views = two_views(data.labelled[:N_VIEWS])
+        self._views = two_views(data.labelled[:N_VIEWS], data.views)
         self._writer = csv.writer(sys.stdout)
 
     def probe(self, system, seconds, X, features="", symmetry="", views=()):
@@ -178,21 +193,21 @@ class Report:
             transformer.set_params(**{parameter: asked}, symmetry=None)
             if parameter == "layer":
                 transformer.fit(images)
-            for symmetry in SYMMETRIES:
+            for symmetry in self._data.symmetries:
                 transformer.set_params(symmetry=symmetry)
                 X = transformer.transform(images)
                 views = [transformer.transform(view) for view in self._views]
                 self.probe(system, seconds, X, features, symmetry, views)
 
 
-def two_views(images):
-    """Return two views of square images, those that `QUICK` trains with."""
+def two_views(images, augmentations):
+    """Return two views of square images."""
     if images.shape[1] != images.shape[2]:
         return []
     generator, size = torch.Generator().manual_seed(0), images.shape[1]
     pixels = to_float(torch.from_numpy(images)[:, None])
     return [
-        make_view(pixels, VIEWS, generator=generator, size=size)[:, 0].numpy()
+        make_view(pixels, augmentations, generator=generator, size=size)[:, 0].numpy()
         for _ in range(2)
     ]
 
@@ -223,6 +238,8 @@ def quick(data, minutes):
     n_images = len(data.unlabelled)
     return {
         **QUICK,
+        "augmentations": data.views,
+        "symmetry": data.symmetry,
         "image_size": 64,
         "max_epochs": max(1, round(minutes * IMAGES_A_MINUTE / n_images)),
     }
@@ -297,13 +314,13 @@ def from_imagenet(data, report, options):
 def fine_tuned(data, report, name, encoder):
     """Print the rows of a classifier trained with the labels of each fold."""
     images, scorer = data.labelled, get_scorer(data.scoring)
-    scores, began = {symmetry: [] for symmetry in SYMMETRIES}, time.process_time()
+    scores, began = {symmetry: [] for symmetry in data.symmetries}, time.process_time()
     for train, test in data.folds:
         tuned = FineTunedClassifier(
             encoder,
             weights=None,
             image_size=96,
-            augmentations=VIEWS,
+            augmentations=data.views,
             max_epochs=6,
             batch_size=32,
             random_state=0,
