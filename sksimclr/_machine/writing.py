@@ -27,15 +27,20 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = temporary_path(path)
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())  # or a name could outlast a power cut alone
+        sync_file(temporary)  # or a name could outlast a power cut alone
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Make what is in a file outlast a power cut."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
     """Make a new name in a folder outlast a power cut, where systems can."""
     if os.name != "posix":
         return

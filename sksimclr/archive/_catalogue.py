@@ -7,18 +7,19 @@ partitioned by site and date.
 
 import json
 import os
+import re
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import quote
 
-from sksimclr._machine.writing import TEMPORARY, replacing
+from sksimclr._machine.writing import replacing
 
 FORMAT = 1
 UNKNOWN = "unknown"  # site or date that a file does not tell
-_HEADER = "_catalogue.json"
+HEADER = "_catalogue.json"
 _LOCK = "_lock"
-_FILES = "_files"
+FILES = "_files"
+PART_NAME = r"part-[0-9a-f]{16}(-\d+)?\.parquet"  # of rows, and of the note of them
 
 
 def read_catalogue(catalogue, *, columns=None):
@@ -80,7 +81,7 @@ def read_catalogue(catalogue, *, columns=None):
         raise ValueError(f"The catalogue has no columns {missing}; it has {known}.")
     order = ["site", "time", "file", "frame"]
     wanted = known if columns is None else list(columns)
-    table = rows.to_table(columns=list(dict.fromkeys([*wanted, *order])))
+    table = to_table(rows, columns=list(dict.fromkeys([*wanted, *order])))
     table = table.sort_by([(name, "ascending") for name in order])
     return table.select(wanted)
 
@@ -148,11 +149,30 @@ def open_rows(catalogue):
     for key in keys:
         schema = schema.append(key)
     return ds.dataset(
-        os.fspath(catalogue),
+        [os.fspath(path) for path in row_files(catalogue)],
         schema=schema,
-        format="parquet",
+        format=_format(),
         partitioning=ds.partitioning(keys, flavor="hive"),
+        partition_base_dir=os.fspath(catalogue),
     )
+
+
+def row_files(catalogue):
+    """Return the Parquet files of rows, sorted, and nothing that others put there."""
+    return sorted(filter(is_part, Path(catalogue).glob("site=*/date=*/part-*")))
+
+
+def is_part(path):
+    """Tell whether a path is a file of rows, or their note, by its name."""
+    return re.fullmatch(PART_NAME, path.name) is not None and path.is_file()
+
+
+def _format():
+    """Return how Parquet files are read: with a look at their checksums."""
+    import pyarrow.dataset as ds
+
+    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    return ds.ParquetFileFormat(default_fragment_scan_options=options)
 
 
 def sites_and_dates(rows):
@@ -175,23 +195,57 @@ def read_files(catalogue):
     import pyarrow.dataset as ds
 
     read_header(catalogue)
-    folder = os.fspath(Path(catalogue) / _FILES)
-    return ds.dataset(folder, schema=_file_schema(), format="parquet").to_table()
+    notes = sorted(filter(is_part, (Path(catalogue) / FILES).glob("*")))
+    notes = [os.fspath(path) for path in notes]
+    return to_table(ds.dataset(notes, schema=file_schema(), format=_format()))
+
+
+def to_table(rows, **options):
+    """Read a `pyarrow.dataset.Dataset` like its `to_table`, but name damaged files.
+
+    Raises
+    ------
+    OSError
+        A file is damaged.
+    """
+    import pyarrow as pa
+
+    try:
+        return rows.to_table(**options)
+    except (pa.ArrowException, OSError) as error:
+        for part in rows.get_fragments():
+            try:
+                part.to_table(schema=rows.schema, **options)
+            except (pa.ArrowException, OSError) as cause:
+                raise OSError(
+                    f"The catalogue's file {part.path!r} is damaged: {cause}. Call "
+                    "label_archive again, with all its files: that labels anew what "
+                    "is in it."
+                ) from error
+        raise
 
 
 def read_header(catalogue):
     """Return what `_catalogue.json` says."""
     require_pyarrow()
-    path = Path(catalogue) / _HEADER
+    path = Path(catalogue) / HEADER
     if not path.exists():
         raise FileNotFoundError(
-            f"{str(catalogue)!r} is no catalogue: it has no {_HEADER}. Make one with "
+            f"{str(catalogue)!r} is no catalogue: it has no {HEADER}. Make one with "
             "sksimclr.archive.label_archive or `sksimclr label`."
         )
-    header = json.loads(path.read_text())
-    if header["format"] > FORMAT:
+    try:
+        header = json.loads(path.read_text())
+        n_format = header["format"]
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"{str(path)!r} has format {header['format']}, this version of sksimclr "
+            f"{str(path)!r} is damaged: expected what label_archive writes, got "
+            f"{error!r}. Put it back from a copy of it, or of another catalogue of the "
+            "same model."
+        ) from error
+    if n_format > FORMAT:
+        raise ValueError(
+            f"{str(path)!r} has format {n_format}, this version of sksimclr "
             f"knows formats up to {FORMAT}. Use a newer version."
         )
     return header
@@ -218,7 +272,7 @@ def frame_schema(header):
     return pa.schema(fields)
 
 
-def _file_schema():
+def file_schema():
     import pyarrow as pa
 
     return pa.schema(
@@ -235,12 +289,10 @@ def start(catalogue, header):
         The catalogue is of another model, or holds other columns.
     """
     folder = Path(catalogue)
-    if not (folder / _HEADER).exists():
-        (folder / _FILES).mkdir(parents=True, exist_ok=True)
+    if not (folder / HEADER).exists():
+        (folder / FILES).mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": FORMAT} | header, indent=1) + "\n"
-        for path in folder.glob(TEMPORARY.format(_HEADER)):
-            path.unlink()  # of a run that was killed
-        with replacing(folder / _HEADER) as path:
+        with replacing(folder / HEADER) as path:
             path.write_text(text)
     found = read_header(folder)
     for name, wanted in header.items():
@@ -250,55 +302,6 @@ def start(catalogue, header):
                 f"{found.get(name)!r}, this run has {name}={wanted!r}. Go on with the "
                 "same fitted pipeline and settings, or write to another folder."
             )
-    remove_unfinished(folder)
-
-
-def remove_unfinished(catalogue):
-    """Remove what killed processes have written of parts that are not done."""
-    folder = Path(catalogue)
-    done = {path.name for path in (folder / _FILES).glob("part-*.parquet")}
-    for path in folder.glob("**/*part-*.parquet*"):
-        if path.name not in done:
-            path.unlink()
-
-
-def forget_unread(catalogue):
-    """Forget the files that gave no frame, so that they are read again."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    for path in (Path(catalogue) / _FILES).glob("part-*.parquet"):
-        table = pq.read_table(path)
-        kept = table.filter((pc.field("n_frames") > 0) | (pc.field("reason") == ""))
-        if kept.num_rows < table.num_rows:
-            with replacing(path) as new:
-                pq.write_table(kept, new)
-
-
-def write_part(catalogue, name, frames, files):
-    """Write the rows of some files; they count as done once this returns.
-
-    Parameters
-    ----------
-    catalogue : str or path-like
-    name : str
-        Of the part.
-    frames : list of (str, str, pyarrow.Table)
-        Site, date and rows of frames.
-    files : list of dict
-        Rows of input files.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    folder, name = Path(catalogue), f"part-{name}.parquet"
-    for site, date, table in frames:
-        place = folder / f"site={quote(site, safe='')}" / f"date={date}"
-        place.mkdir(parents=True, exist_ok=True)
-        with replacing(place / name) as path:
-            pq.write_table(table, path, compression="zstd")
-    with replacing(folder / _FILES / name) as path:
-        pq.write_table(pa.Table.from_pylist(files, _file_schema()), path)
 
 
 @contextmanager
@@ -314,7 +317,7 @@ def locked(catalogue):
     """
     folder = Path(catalogue)
     names = [path.name for path in folder.glob("*")]
-    if _HEADER not in names and not all(name.startswith("_") for name in names):
+    if HEADER not in names and not all(name.startswith("_") for name in names):
         raise FileExistsError(
             f"{str(folder)!r} is no catalogue, and not empty. Give the path of a "
             "catalogue to go on with, or of a folder that does not exist."

@@ -12,20 +12,15 @@ from tqdm import tqdm
 
 from sksimclr._files.finding import find_paths
 from sksimclr._files.readers import reader_for
-from sksimclr.archive._catalogue import (
-    forget_unread,
-    locked,
-    read_files,
-    remove_unfinished,
-    require_pyarrow,
-    start,
-)
+from sksimclr.archive._catalogue import locked, require_pyarrow, start
+from sksimclr.archive._commit import forget_unread, put_right
 from sksimclr.archive._labeller import Labeller
 from sksimclr.archive._part import Group
 from sksimclr.archive._workers import run_groups
 
 _PART_BYTES = 1 << 27  # of the files of a part, an hour of THEMIS
 _N_PARTS = 64  # at least, so that small archives keep all threads busy too
+_N_ROUNDS = 4  # the second finds nothing to do, unless somebody else was at work
 
 
 @dataclass(frozen=True)
@@ -114,11 +109,11 @@ def label_archive(
     sklearn.exceptions.NotFittedError
         The pipeline is not fitted.
     FileNotFoundError
-        One of `files` does not exist.
+        One of `files` does not exist; or the catalogue has lost its list of files.
     FileExistsError
         `output` is a folder with something else in it.
     RuntimeError
-        Another run is writing to the catalogue.
+        Another run is writing to the catalogue, or what was written vanishes.
     KeyboardInterrupt
         Ctrl-C. The same call goes on from there.
     ImportError
@@ -188,15 +183,24 @@ def label_archive(
         start(catalogue, labeller.header)
         if retry_failures:
             forget_unread(catalogue)
-        done = set(read_files(catalogue)["file"].to_pylist())
-        groups = list(_groups(paths, done, part_bytes))
-        n_files = sum(len(group.files) for group in groups)
-        parts = run_groups(labeller, groups, catalogue, n_threads or cpu_count())
-        parts = list(_with_progress(parts, len(paths), n_files, verbose))
-        remove_unfinished(catalogue)  # of workers that died
+        parts, n_to_do = [], []
+        for _ in range(_N_ROUNDS):
+            done = put_right(catalogue, paths)
+            groups = list(_groups(paths, done, part_bytes))
+            n_to_do.append(sum(len(group.files) for group in groups))
+            if not groups:
+                break
+            new = run_groups(labeller, groups, catalogue, n_threads or cpu_count())
+            parts += _with_progress(new, len(paths), n_to_do[-1], verbose)
+        else:
+            raise RuntimeError(
+                f"Parts of the catalogue {catalogue!r} vanish after they were written, "
+                f"of {n_to_do[-1]} files in the last of {_N_ROUNDS} rounds. Other "
+                "processes change it, or its disk loses what is written to it."
+            )
     return LabelRun(
         n_files=sum(part.n_files for part in parts),
-        n_skipped=len(paths) - n_files,
+        n_skipped=len(paths) - n_to_do[0],
         n_frames=sum(part.n_frames for part in parts),
         n_failures=sum(part.n_failures for part in parts),
         seconds=time.monotonic() - began,

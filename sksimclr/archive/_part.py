@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sksimclr.archive._catalogue import UNKNOWN, write_part
+from sksimclr.archive._catalogue import UNKNOWN
+from sksimclr.archive._commit import write_part
 from sksimclr.archive._quality import WITHOUT_LABEL, frame_quality
 from sksimclr.archive._rows import rows_table
 

@@ -189,7 +189,7 @@ def whole(tmp_path_factory):
     return folder / "archive", contents(folder / "catalogue")
 
 
-@pytest.mark.parametrize("event", [1, 2, 3, 5, 8, 11, 14])
+@pytest.mark.parametrize("event", [1, 2, 4, 7, 9, 10, 12, 15, 20])
 def test_killed_run_goes_on_to_the_same_catalogue(whole, tmp_path, event):
     """SIGKILL before any step of writing costs nothing but time."""
     archive, expected = whole
@@ -215,16 +215,6 @@ def test_ctrl_c_leaves_whole_parts(whole, tmp_path):
     assert contents(tmp_path / "out").items() < expected.items()
     assert exit_code(archives.start(archive, tmp_path / "out")) == 0
     assert contents(tmp_path / "out") == expected
-
-
-def test_rows_of_a_part_that_was_not_finished_go(pipeline, archive, tmp_path):
-    """When files are grouped otherwise later, none of them counts twice."""
-    label(pipeline, archive, tmp_path / "out")
-    for record in (tmp_path / "out" / "_files").iterdir():
-        record.unlink()  # as if killed just before
-    label(pipeline, archive, tmp_path / "out", part_bytes=1)
-    rows = read_catalogue(tmp_path / "out", columns=["file", "frame"]).to_pylist()
-    assert len({(row["file"], row["frame"]) for row in rows}) == len(rows) == 30
 
 
 def test_other_model_or_other_columns_do_not_go_on(pipeline, archive, tmp_path):

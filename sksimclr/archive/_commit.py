@@ -1,0 +1,255 @@
+"""Parts of a catalogue: committed whole, and put right where one is not.
+
+The rows of a part are first written under names that readers pass over. Then a note in
+`_files`, in one step, says which input files the part has, and how long its files are
+and with which SHA-256: from now on it is done. Then its files get their names. Whoever
+dies in between leaves what the next run needs to give them; whoever dies before the
+note leaves nothing that counts.
+
+The same files make the same part, byte for byte, so that runs which do not see each
+other's locks, and workers which outlive their run, only repeat each other.
+"""
+
+import hashlib
+import json
+import os
+import re
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from sksimclr._machine.writing import (
+    TEMPORARY,
+    replacing,
+    sync_file,
+    sync_folder,
+    temporary_path,
+)
+from sksimclr.archive._catalogue import (
+    FILES,
+    HEADER,
+    PART_NAME,
+    file_schema,
+    is_part,
+    row_files,
+)
+
+_UNFINISHED = re.compile(rf"_[0-9a-f]{{8}}-({PART_NAME}|{re.escape(HEADER)})\.tmp")
+_LEASE = 24 * 3600  # seconds that a run may take from writing rows to their note
+_ASIDE = "_aside-{}"  # name of what is not to be read, but not ours to delete either
+_WRITE = {"compression": "zstd", "write_page_checksum": True}
+_KEY = b"sksimclr_parts"  # in the metadata of a note
+
+
+def write_part(catalogue, name, frames, files):
+    """Write the rows of some files; they count as done once this returns.
+
+    Parameters
+    ----------
+    catalogue : str or path-like
+    name : str
+        Of the part.
+    frames : list of (str, str, pyarrow.Table)
+        Site, date and rows of frames.
+    files : list of dict
+        Rows of input files.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder, name = Path(catalogue), f"part-{name}.parquet"
+    unnamed, sums = {}, {}
+    try:
+        for site, date, table in frames:
+            place = folder / f"site={quote(site, safe='')}" / f"date={date}"
+            place.mkdir(parents=True, exist_ok=True)
+            path = temporary_path(place / name)
+            unnamed[path] = place / name
+            pq.write_table(table, path, **_WRITE)
+            sync_file(path)
+            sync_folder(place)
+            relative = (place / name).relative_to(folder).as_posix()
+            sums[relative] = [path.stat().st_size, _sha256(path)]
+        schema = file_schema().with_metadata({_KEY: json.dumps(sums)})
+        with replacing(folder / FILES / name) as path:
+            pq.write_table(pa.Table.from_pylist(files, schema), path, **_WRITE)
+    except BaseException:
+        for path in unnamed:
+            path.unlink(missing_ok=True)
+        raise
+    for path, final in unnamed.items():
+        _give_name(path, final)
+
+
+def put_right(catalogue, paths):
+    """Make all parts whole, or undone; return the files of those that are done.
+
+    Parameters
+    ----------
+    catalogue : str or path-like
+    paths : list of str
+        Files that can be read again.
+
+    Returns
+    -------
+    set of str
+
+    Raises
+    ------
+    FileNotFoundError
+        There are rows, but nothing says of which files.
+
+    Warns
+    -----
+    UserWarning
+        A part has lost rows, and `paths` lacks a file of it.
+    """
+    folder, paths = Path(catalogue), set(paths)
+    parts = {}  # looked at before the notes, which are also written before
+    for path in row_files(folder):
+        parts.setdefault(path.name, []).append(path)
+    notes = {p: _files_of(p) for p in (folder / FILES).glob("*") if is_part(p)}
+    if parts and not notes:
+        raise FileNotFoundError(
+            f"The catalogue {str(folder)!r} has lost the list of its files: rows of "
+            f"{len(parts)} parts are there, but nothing in {FILES!r}. Put that folder "
+            "back from a copy. Without one, label into another folder, and delete "
+            "this one when that is done."
+        )
+    done = set()
+    for note, files in sorted(notes.items(), key=_larger_first):
+        rows = parts.get(note.name, [])
+        if files is None:
+            _set_aside(*rows, note)
+            continue
+        if files.isdisjoint(done) and _is_whole(folder, note, rows):
+            done |= files
+        elif files <= paths | done:
+            _set_aside(*rows, note)
+        else:
+            done |= files
+            warnings.warn(
+                f"In the catalogue {str(folder)!r}, rows of {note.name} are missing or "
+                f"there twice. It has {len(files)} files, as {min(files)!r}. Give all "
+                "of them to label_archive, so that they are labelled again.",
+                stacklevel=3,
+            )
+    for name, rows in parts.items():
+        if not (folder / FILES / name).exists():
+            _set_aside(*rows)
+    _remove_unfinished(folder)
+    return done
+
+
+def _larger_first(item):
+    """Return by what to sort notes: those of many files are worth more."""
+    note, files = item
+    return -len(files or ()), note.name
+
+
+def forget_unread(catalogue):
+    """Forget the files that gave no frame, so that they are read again."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for path in filter(is_part, (Path(catalogue) / FILES).glob("*")):
+        if _files_of(path) is None:
+            continue  # is put right later
+        table = pq.read_table(path)
+        kept = table.filter((pc.field("n_frames") > 0) | (pc.field("reason") == ""))
+        if kept.num_rows < table.num_rows:
+            with replacing(path) as new:
+                pq.write_table(kept, new, **_WRITE)
+
+
+def _files_of(note):
+    """Return the input files that a note has, None if it cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(note, columns=["file"])
+    except FileNotFoundError:  # another run has set it aside
+        return set()
+    except (pa.ArrowException, OSError):
+        return None
+    return set(table["file"].to_pylist())
+
+
+def _is_whole(folder, note, rows):
+    """Tell whether all rows of a part are there, after naming what has no name yet."""
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(note).metadata or {}
+        noted_at = note.stat().st_mtime_ns
+    except FileNotFoundError:
+        return True
+    if _KEY not in metadata:  # written before parts were noted
+        return _n_rows(rows) == _n_frames(note)
+    for relative, (n_bytes, sha256) in json.loads(metadata[_KEY]).items():
+        final = folder / relative
+        if not final.exists():
+            for path in final.parent.glob(TEMPORARY.format(note.name)):
+                if path.exists() and _sha256(path) == sha256:
+                    _give_name(path, final)
+                    break
+            else:
+                return False
+        status = final.stat()
+        is_later = status.st_mtime_ns > noted_at  # than the note, so look into it
+        if status.st_size != n_bytes or (is_later and _sha256(final) != sha256):
+            return False
+    return True
+
+
+def _n_rows(paths):
+    """Return how many rows are in files, None where one is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return sum(pq.read_metadata(p).num_rows for p in paths)
+    except (pa.ArrowException, OSError):
+        return None
+
+
+def _n_frames(note):
+    """Return how many rows a part should have."""
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_table(note, columns=["n_frames"])["n_frames"].to_pylist())
+
+
+def _give_name(path, final):
+    """Give rows of a part that is done their name; another run may be first."""
+    try:
+        os.replace(path, final)
+    except FileNotFoundError:
+        if not final.exists():
+            raise
+    sync_folder(final.parent)
+
+
+def _set_aside(*paths):
+    """Take files out of the catalogue, in this order, without deleting them."""
+    for path in paths:
+        with suppress(FileNotFoundError):  # another run was first
+            os.replace(path, path.with_name(_ASIDE.format(path.name)))
+            sync_folder(path.parent)
+
+
+def _remove_unfinished(folder):
+    """Remove what runs that died long ago have written of parts that are not done."""
+    oldest = time.time() - _LEASE
+    for pattern in ("_*.tmp", f"{FILES}/_*.tmp", "site=*/date=*/_*.tmp"):
+        for path in folder.glob(pattern):
+            if _UNFINISHED.fullmatch(path.name) and path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
