@@ -1,6 +1,7 @@
 """A part of a catalogue: some files are read, their frames labelled, and written."""
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +29,16 @@ class Group:
         Absolute paths.
     readers : tuple of callable
         One for each file, which returns its `Frames`.
+    n_losses : int
+        How often a worker died, or lost it, while it was to work on it.
     is_suspect : bool
-        Workers have died while they worked on it.
+        That has happened too often, so it is worked on alone.
     """
 
     name: str
     files: tuple
     readers: tuple
+    n_losses: int = 0
     is_suspect: bool = False
 
 
@@ -84,6 +88,19 @@ def _write(catalogue, group, tables, files):
     write_part(catalogue, group.name, tables, files)
     n_frames = sum(file["n_frames"] for file in files)
     return PartDone(len(files), n_frames, sum(file["reason"] != "" for file in files))
+
+
+@contextmanager
+def process_restored():
+    """Restore, after groups were labelled, what `label_group` sets in this process."""
+    import torch
+
+    n_torch_threads = torch.get_num_threads()
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
+        try:
+            yield
+        finally:
+            torch.set_num_threads(n_torch_threads)
 
 
 def _use_one_thread():

@@ -5,24 +5,32 @@ import itertools
 import os
 import threading
 import time
+import warnings
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import archives
 import numpy as np
 import pytest
 from archives import PART_BYTES, contents, fitted_pipeline, write_archive
-from distributed import Client, LocalCluster, get_worker
+from distributed import CancelledError as Lost
+from distributed import Client, KilledWorker, LocalCluster, get_worker
+from distributed.comm import CommClosedError
+from threadpoolctl import threadpool_info
 
 from sksimclr._files import readers
 from sksimclr._files.pgm import read_pgm
 from sksimclr.archive import (
+    _cluster,
     _workers,
     label_archive,
     read_failures,
     read_frames,
     register_reader,
 )
-from sksimclr.archive._workers import _Cluster
+from sksimclr.archive._cluster import Cluster
+from sksimclr.archive._labeller import Labeller
+from sksimclr.archive._part import Group
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.alone]
 
@@ -191,6 +199,130 @@ def test_tasks_that_nobody_works_on_are_handed_out_anew(
     assert contents(tmp_path / "again") == contents(tmp_path / "out")
 
 
+class Unlucky:
+    """A client on whose cluster some call fails some times."""
+
+    def __init__(self, client, name, errors):
+        self._client, self._name, self.errors = client, name, errors
+
+    def __getattr__(self, name):
+        if name == self._name and self.errors:
+            return self._fail
+        return getattr(self._client, name)
+
+    def _fail(self, *args, **kwargs):
+        raise self.errors.pop()
+
+
+def test_worker_may_die_while_the_pipeline_is_sent(
+    pipeline, client, tmp_path, monkeypatch
+):
+    """Whatever the error is then; but not without end."""
+    paths = write_archive(tmp_path / "archive", n_files=2)
+    monkeypatch.setattr(_cluster, "_PAUSE", 0.01)
+    errors = [CommClosedError("gone"), KeyError("tcp://127.0.0.1"), TimeoutError()]
+    unlucky = Unlucky(client, "register_plugin", errors)
+    monkeypatch.setattr(_workers, "_default_client", lambda: unlucky)
+    run = label_archive(pipeline, paths, tmp_path / "out")
+    assert run.n_frames == 2 * archives.N_FRAMES and not errors
+    unlucky.errors = [CommClosedError("gone")] * 9
+    with pytest.raises(RuntimeError, match="could not be sent to the Dask cluster"):
+        label_archive(pipeline, paths, tmp_path / "again")
+
+
+def failed(error):
+    """Return a future that has failed."""
+    future = Future()
+    future.set_exception(error)
+    return future
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CommClosedError("gone"), KeyError("key"), Lost("key"), TimeoutError(), OSError()],
+)
+def test_every_loss_of_a_group_counts(pipeline, tmp_path, error):
+    """After three it is divided, after three more a file is tried alone, then named."""
+    cluster = Cluster(Labeller(pipeline, embeddings=False), str(tmp_path), client=None)
+    (tmp_path / "_files").mkdir()
+    files = tuple(str(tmp_path / name) for name in ("a.pgm", "b.pgm"))
+    group, n_losses = Group("0123456789abcdef", files, (read_pgm, read_pgm)), 0
+    while len(group.files) > 1:
+        part, (group, *_) = cluster.result(failed(error), group)
+        n_losses += 1
+    assert n_losses == 3 and group.files == files[:1] and group.n_losses == 0
+    while not cluster.suspects:
+        part, again = cluster.result(failed(error), group)
+        group, n_losses = again[0] if again else cluster.suspects[0], n_losses + 1
+    assert n_losses == 6 and part is None and not again
+    while part is None:
+        part, again = cluster.result(failed(error), group)
+        group, n_losses = again[0] if again else group, n_losses + 1
+    assert n_losses == 9 and part.n_failures == 1 and not again
+
+
+def test_groups_that_kill_are_divided_at_once(pipeline):
+    """The scheduler has tried them on several workers."""
+    cluster = Cluster(Labeller(pipeline, embeddings=False), "", client=None)
+    group = Group("0", ("a.pgm", "b.pgm"), (read_pgm, read_pgm))
+    killed = failed(KilledWorker("task", "worker", 3))
+    part, again = cluster.result(killed, group)
+    assert part is None
+    assert [g.files for g in again] == [("a.pgm",), ("b.pgm",)]
+    assert len({g.name for g in again}) == 2
+
+
+class WithoutWorkers:
+    """A client of a cluster that has no worker."""
+
+    scheduler = SimpleNamespace(address="tcp://127.0.0.1:1")
+
+    def processing(self):
+        """Return which tasks each worker is at."""
+        return {}
+
+    def nthreads(self):
+        """Return how many threads each worker has."""
+        return {}
+
+
+def test_workers_are_waited_for_an_hour(pipeline, monkeypatch):
+    """It is said what is waited for."""
+    cluster = Cluster(Labeller(pipeline, embeddings=False), "", WithoutWorkers())
+    running = {Future(): Group("0", ("a.pgm",), (read_pgm,))}
+    with pytest.warns(UserWarning, match="Waiting, for up to an hour, for a worker"):
+        assert cluster.lost(running) == []
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3601)
+    with pytest.raises(TimeoutError, match="has had no worker for an hour"):
+        cluster.lost(running)
+    assert not any(future.cancelled() for future in running)
+
+
+def test_cluster_of_threads_leaves_this_process_as_it_was(
+    pipeline, own_readers, tmp_path
+):
+    """And its errors, which no file is to blame for, are raised here."""
+    import torch
+
+    def read_without_library(path):
+        raise ImportError("no such library")
+
+    write_archive(tmp_path / "archive", n_files=3)
+    state = warnings.filters[:], threadpool_info(), torch.get_num_threads()
+    with LocalCluster(processes=False, n_workers=2, dashboard_address=None) as cluster:
+        with Client(cluster):
+            label_archive(pipeline, tmp_path / "archive", tmp_path / "out")
+            assert (
+                warnings.filters,
+                threadpool_info(),
+                torch.get_num_threads(),
+            ) == state
+            register_reader([".pgm"], read_without_library)
+            with pytest.raises(ImportError, match="no such library"):
+                label_archive(pipeline, tmp_path / "archive", tmp_path / "again")
+
+
 def test_no_more_files_are_in_memory_than_threads(pipeline, own_readers, tmp_path):
     """However many wait; while one thread computes, another one reads."""
     lock, alive, peaks = threading.Lock(), set(), []
@@ -221,7 +353,7 @@ def test_no_more_tasks_are_handed_out_than_keep_workers_busy(
     pipeline, client, monkeypatch, tmp_path
 ):
     """Two for each of the four threads."""
-    running, submit, result = [], _Cluster.submit, _Cluster.result
+    running, submit, result = [], Cluster.submit, Cluster.result
     n_done = itertools.count(1)
 
     def counted(self, group):
@@ -233,8 +365,8 @@ def test_no_more_tasks_are_handed_out_than_keep_workers_busy(
         return result(self, future, group)
 
     done = [0]
-    monkeypatch.setattr(_Cluster, "submit", counted)
-    monkeypatch.setattr(_Cluster, "result", noted)
+    monkeypatch.setattr(Cluster, "submit", counted)
+    monkeypatch.setattr(Cluster, "result", noted)
     write_archive(tmp_path / "archive", n_files=30)
     label_archive(pipeline, tmp_path / "archive", tmp_path / "out", part_bytes=1)
     assert len(running) == 30

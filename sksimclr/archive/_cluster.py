@@ -1,0 +1,172 @@
+"""Groups of files on the workers of a Dask cluster, which may die, come and go."""
+
+import time
+import traceback
+import warnings
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from distributed import CancelledError as Lost
+from distributed import KilledWorker, WorkerPlugin, get_worker
+
+from sksimclr.archive._part import fail_group, label_group, process_restored
+
+_N_LOSSES = 3  # of a group, after which it is not tried again as it is
+_N_TRIES = 5  # to give the pipeline to all workers, while some of them die
+_PAUSE = 1  # seconds between these
+_LONGEST = 3600  # seconds to wait for any worker
+
+
+class Cluster:
+    """The workers of a Dask cluster, each of which has the pipeline.
+
+    Attributes
+    ----------
+    suspects : list of Group
+        Single files whose workers have died, or lost their task. Others may have been
+        to blame, so they get another chance, with nothing beside them.
+    """
+
+    def __init__(self, labeller, catalogue, client):
+        self._labeller, self._catalogue = labeller, catalogue
+        self._client = client
+        header = labeller.header
+        self._name = f"sksimclr-{header['model']}-{header['n_features']}"
+        self._alone_since = None
+        self.suspects = []
+
+    def n_threads(self):
+        """Return how many groups can be worked on at a time, by now."""
+        return sum(self._client.nthreads().values())
+
+    @contextmanager
+    def at_work(self):
+        """Send the pipeline to all workers; cancel what is not done on the way out."""
+        with process_restored():  # workers may be threads of this process
+            self._send_pipeline()
+            executor = self._executor = self._client.get_executor(pure=False)
+            try:
+                yield
+            finally:
+                executor.shutdown(wait=False)
+                with suppress(Exception):  # the cluster may be what ended the run
+                    self._client.unregister_worker_plugin(self._name)
+
+    def _send_pipeline(self):
+        """Give the pipeline to all workers; the scheduler gives it to those to come."""
+        for k in range(_N_TRIES):
+            try:
+                plugin = _Pipeline(self._labeller)
+                self._client.register_plugin(plugin, name=self._name)
+                return
+            except ImportError:
+                raise
+            except Exception as error:  # of many classes, when a worker dies meanwhile
+                if k + 1 == _N_TRIES:
+                    raise RuntimeError(
+                        f"The pipeline could not be sent to the Dask cluster "
+                        f"{self._where()} in {_N_TRIES} tries, the last of which ended "
+                        f"with {error!r}. What is labelled by now is in the catalogue; "
+                        "the same call goes on."
+                    ) from error
+            time.sleep(_PAUSE)
+
+    def submit(self, group):
+        """Hand out a group."""
+        return self._executor.submit(_label, self._name, group, self._catalogue)
+
+    def lost(self, running):
+        """Return which tasks are lost, when none has ended for some time.
+
+        Raises
+        ------
+        TimeoutError
+            There has been no worker for an hour.
+        """
+        if any(self._client.processing().values()):
+            self._alone_since = None
+            return []
+        if self.n_threads():  # they wait, and nobody is at the tasks
+            self._alone_since = None
+            self._send_pipeline()
+            for future in running:
+                future.cancel()
+            return list(running)
+        now = time.monotonic()
+        self._alone_since = self._alone_since or now
+        if now - self._alone_since > _LONGEST:
+            raise TimeoutError(
+                f"The Dask cluster {self._where()} has had no worker for an hour. What "
+                "is labelled by now is in the catalogue; the same call goes on when "
+                "there are workers."
+            )
+        warnings.warn(
+            f"Waiting, for up to an hour, for a worker of the Dask cluster "
+            f"{self._where()}: it has none.",
+            stacklevel=2,
+        )
+        return []
+
+    def result(self, future, group):
+        """Return (what became of a group, groups to hand out instead)."""
+        try:
+            outcome = future.result()
+        except ImportError:  # the worker lacks what it needs
+            raise
+        except (Exception, Lost) as error:
+            return self._after_loss(group, error)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome, []
+
+    def _after_loss(self, group, error):
+        """Return the same for a group whose worker died, or lost it."""
+        n_losses = group.n_losses + 1
+        if isinstance(error, KilledWorker):  # the scheduler has counted
+            n_losses = _N_LOSSES
+        if n_losses < _N_LOSSES:
+            return None, [replace(group, n_losses=n_losses)]
+        if len(group.files) > 1:
+            return None, _one_by_one(group)
+        if not group.is_suspect:
+            self.suspects.append(replace(group, is_suspect=True, n_losses=0))
+            return None, []
+        reason = (
+            "Worker processes died, or lost their task, whenever they worked on this "
+            f"file. The last time: {error!r}"
+        )
+        return fail_group(group, self._catalogue, reason), []
+
+    def _where(self):
+        return self._client.scheduler.address
+
+
+class _Pipeline(WorkerPlugin):
+    """What a worker has of a run, also one that has come late, or once more."""
+
+    def __init__(self, labeller):
+        self.labeller = labeller
+
+
+def _label(name, group, catalogue):
+    """Label a group; return what that raises, so that all that is raised is a loss."""
+    labeller = get_worker().plugins[name].labeller
+    try:
+        return label_group(labeller, group, catalogue)
+    except Exception as error:
+        error.add_note(f"On a worker:\n{traceback.format_exc()}")
+        return error
+
+
+def _one_by_one(group):
+    """Return a group for each file."""
+    return [
+        replace(
+            group,
+            name=f"{group.name}-{k}",
+            files=(file,),
+            readers=(reader,),
+            n_losses=0,
+        )
+        for k, (file, reader) in enumerate(zip(group.files, group.readers, strict=True))
+    ]
