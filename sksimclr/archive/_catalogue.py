@@ -45,6 +45,8 @@ def read_catalogue(catalogue, *, columns=None):
         There is no such catalogue.
     ValueError
         A column is not there, or the catalogue is of a later version.
+    OSError
+        A file of the catalogue is damaged.
     ImportError
         pyarrow is not installed: ``pip install "sksimclr[archive]"``.
 
@@ -81,7 +83,8 @@ def read_catalogue(catalogue, *, columns=None):
         raise ValueError(f"The catalogue has no columns {missing}; it has {known}.")
     order = ["site", "time", "file", "frame"]
     wanted = known if columns is None else list(columns)
-    table = to_table(rows, columns=list(dict.fromkeys([*wanted, *order])))
+    with damage_named(rows):
+        table = rows.to_table(columns=list(dict.fromkeys([*wanted, *order])))
     table = table.sort_by([(name, "ascending") for name in order])
     return table.select(wanted)
 
@@ -106,6 +109,8 @@ def read_failures(catalogue):
         There is no such catalogue.
     ValueError
         The catalogue is of a later version.
+    OSError
+        A file of the catalogue is damaged.
     ImportError
         pyarrow is not installed: ``pip install "sksimclr[archive]"``.
 
@@ -158,12 +163,13 @@ def open_rows(catalogue):
 
 
 def row_files(catalogue):
-    """Return the Parquet files of rows, sorted, and nothing that others put there."""
-    return sorted(filter(is_part, Path(catalogue).glob("site=*/date=*/part-*")))
+    """Return the Parquet files of rows, sorted; others may have rewritten them."""
+    paths = Path(catalogue).glob("site=*/date=*/[!_.]*.parquet")
+    return sorted(path for path in paths if path.is_file())
 
 
 def is_part(path):
-    """Tell whether a path is a file of rows, or their note, by its name."""
+    """Tell by its name whether a path is a file of rows of ours, or their note."""
     return re.fullmatch(PART_NAME, path.name) is not None and path.is_file()
 
 
@@ -197,11 +203,14 @@ def read_files(catalogue):
     read_header(catalogue)
     notes = sorted(filter(is_part, (Path(catalogue) / FILES).glob("*")))
     notes = [os.fspath(path) for path in notes]
-    return to_table(ds.dataset(notes, schema=file_schema(), format=_format()))
+    files = ds.dataset(notes, schema=file_schema(), format=_format())
+    with damage_named(files):
+        return files.to_table()
 
 
-def to_table(rows, **options):
-    """Read a `pyarrow.dataset.Dataset` like its `to_table`, but name damaged files.
+@contextmanager
+def damage_named(rows):
+    """Name the damaged file when reading a `pyarrow.dataset.Dataset` fails.
 
     Raises
     ------
@@ -211,11 +220,11 @@ def to_table(rows, **options):
     import pyarrow as pa
 
     try:
-        return rows.to_table(**options)
+        yield
     except (pa.ArrowException, OSError) as error:
         for part in rows.get_fragments():
             try:
-                part.to_table(schema=rows.schema, **options)
+                part.to_table(schema=rows.schema)
             except (pa.ArrowException, OSError) as cause:
                 raise OSError(
                     f"The catalogue's file {part.path!r} is damaged: {cause}. Call "
@@ -236,8 +245,9 @@ def read_header(catalogue):
         )
     try:
         header = json.loads(path.read_text())
-        n_format = header["format"]
-    except (ValueError, TypeError, KeyError) as error:
+        n_format = int(header["format"])
+        frame_schema(header)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"{str(path)!r} is damaged: expected what label_archive writes, got "
             f"{error!r}. Put it back from a copy of it, or of another catalogue of the "

@@ -108,7 +108,7 @@ def put_right(catalogue, paths):
     """
     folder, paths = Path(catalogue), set(paths)
     parts = {}  # looked at before the notes, which are also written before
-    for path in row_files(folder):
+    for path in filter(is_part, row_files(folder)):
         parts.setdefault(path.name, []).append(path)
     notes = {p: _files_of(p) for p in (folder / FILES).glob("*") if is_part(p)}
     if parts and not notes:

@@ -1,6 +1,6 @@
 """How often each class occurs, counted over a catalogue of any size."""
 
-from sksimclr.archive._catalogue import open_rows, sites_and_dates
+from sksimclr.archive._catalogue import damage_named, open_rows, sites_and_dates
 from sksimclr.archive._sites import magnetic_midnight, site_position
 
 KEYS = ("site", "date", "month", "hour", "magnetic_hour")
@@ -95,7 +95,8 @@ def _count(rows, keys):
             ),
         ),
     ]
-    table = acero.Declaration.from_sequence(steps).to_table()
+    with damage_named(rows):
+        table = acero.Declaration.from_sequence(steps).to_table()
     table = table.select([*keys, "n_frames"])
     return table.sort_by([(key, "ascending") for key in keys])
 

@@ -13,7 +13,7 @@ from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_scalar
 
-from sksimclr.archive._catalogue import open_rows, read_header
+from sksimclr.archive._catalogue import damage_named, open_rows, read_header
 
 _CANDIDATES = 1 << 17  # frames that are compared with each other, at most
 _CLUSTERED = 1 << 14  # of them, where there is no label yet
@@ -243,7 +243,8 @@ def _suggest_rows(catalogue, n, labelled):
             "with label_archive(..., embeddings=True)."
         )
     n_features = read_header(catalogue)["n_features"]
-    table, centres = _read_candidates(rows, labelled, n_features)
+    with damage_named(rows):
+        table, centres = _read_candidates(rows, labelled, n_features)
     chosen = _choose(_embeddings(table, n_features), _doubt_of_rows(table), centres, n)
     return table.drop_columns(["embedding"]).take(chosen)
 

@@ -54,12 +54,13 @@ def find_night(catalogue, site, date, hours, n_most):
     ValueError
         There is none, or `date` or `hours` is no such thing.
     """
-    from sksimclr.archive._catalogue import open_rows, read_header, to_table
+    from sksimclr.archive._catalogue import damage_named, open_rows, read_header
 
     start, end = _period(date, hours)
     rows, classes = open_rows(catalogue), read_header(catalogue)["classes"]
     names = ["file", "frame", "time"] + (["label"] if classes is not None else [])
-    table = to_table(rows, columns=names, filter=_within(site, start, end))
+    with damage_named(rows):
+        table = rows.to_table(columns=names, filter=_within(site, start, end))
     if not table.num_rows:
         raise ValueError(
             f"The catalogue {str(catalogue)!r} has no frame of site {site!r} from "

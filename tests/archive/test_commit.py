@@ -13,9 +13,16 @@ import pytest
 from archives import N_FRAMES, contents, fitted_pipeline, write_archive
 from runs import exit_code
 
-from sksimclr.archive import _commit, label_archive, read_catalogue, read_failures
+from sksimclr.archive import (
+    _commit,
+    label_archive,
+    occurrence,
+    read_catalogue,
+    read_failures,
+)
 from sksimclr.archive._catalogue import frame_schema, read_files, start
 from sksimclr.archive._commit import put_right, write_part
+from sksimclr.plotting import KeogramDisplay, OccurrenceDisplay
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HEADER = {"model": "m", "classes": [0, 1], "probabilities": False, "n_features": None}
@@ -247,7 +254,7 @@ def test_what_others_put_into_the_folder_is_left_alone(pipeline, copy):
     (catalogue / "export").mkdir()
     own = [
         catalogue / "export" / "part-0.parquet",
-        path.with_name("part-0.parquet"),
+        path.with_name("_part-0.parquet"),
         path.with_name(path.name + ".bak"),
         note.with_name(note.name + ".bak"),
         note.with_name("part-0.parquet"),
@@ -288,9 +295,18 @@ def test_damaged_files_of_a_catalogue_are_named(copy):
         with pytest.raises(OSError, match=f"{path.name}' is damaged"):
             read_catalogue(catalogue), read_failures(catalogue)
         path.write_bytes(content)
-    (catalogue / "_catalogue.json").write_text("{")
-    with pytest.raises(ValueError, match=r"_catalogue.json' is damaged"):
-        read_catalogue(catalogue)
+    cut(a_part(catalogue)[0])
+    for read in (
+        lambda: occurrence(catalogue),
+        lambda: OccurrenceDisplay.from_catalogue(catalogue),
+        lambda: KeogramDisplay.from_catalogue(catalogue, "fsmi", "2014-03-10"),
+    ):
+        with pytest.raises(OSError, match="parquet' is damaged"):
+            read()
+    for header in ("{", "[]", '{"format": 1}', '{"format": 1, "classes": 3}'):
+        (catalogue / "_catalogue.json").write_text(header)
+        with pytest.raises(ValueError, match=r"_catalogue.json' is damaged"):
+            read_catalogue(catalogue)
 
 
 def test_run_whose_parts_vanish_ends(pipeline, copy, monkeypatch):
