@@ -532,6 +532,11 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """Answer one request according to the server's plan."""
 
+    def do_HEAD(self):
+        """Say that there is a file."""
+        self.send_response(200)
+        self.end_headers()
+
     def do_GET(self):
         """Send the file."""
         server = self.server
@@ -575,6 +580,7 @@ def serve(archive_bytes, monkeypatch):
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setattr(files, "URL", server.url)
+        monkeypatch.setattr(files, "HTTPS_URL", server.url)
         return server
 
     yield start
@@ -608,6 +614,7 @@ def test_fetch_downloads_once_and_leaves_no_partial_file(serve, home, archive_by
     assert sha256((home / files.ARCHIVE).read_bytes()) == sha256(archive_bytes)
     assert {path.name for path in home.iterdir()} == {
         files.ARCHIVE,
+        f"{files.ARCHIVE}.sha256",
         f"{files.ARCHIVE}.untar",
     }
     assert len(fetch(home, download_if_missing=False).target) == N
@@ -647,7 +654,8 @@ def test_a_killed_process_resumes(serve, home, archive_bytes):
     code = (
         "import pathlib; from sksimclr._machine.download import download; "
         f"home = pathlib.Path({str(home)!r}); "
-        f"download({server.url!r}, home / {files.ARCHIVE!r}, n_retries=0, delay=0)"
+        f"download({server.url!r}, home / {files.ARCHIVE!r}, n_retries=0, delay=0, "
+        "max_bytes=10**6)"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
     part = home / f"{files.ARCHIVE}.part"
@@ -740,6 +748,7 @@ def test_a_missing_file_is_not_tried_again(serve, home):
 def test_no_server_at_all_is_an_os_error(home, monkeypatch):
     """A refused connection names the file to get by hand."""
     monkeypatch.setattr(files, "URL", "http://127.0.0.1:1/oath.tgz")
+    monkeypatch.setattr(files, "HTTPS_URL", "https://127.0.0.1:1/oath.tgz")
     with pytest.raises(OSError, match="To get it by hand"):
         fetch(home)
 
@@ -793,7 +802,9 @@ def test_a_known_hash_accepts_the_right_file(serve, home, archive_bytes, left):
     elif left == "file":
         path.write_bytes(b"wrong")
     for _ in range(2):
-        download(server.url, path, n_retries=0, delay=0, known_hash=right)
+        download(
+            server.url, path, n_retries=0, delay=0, max_bytes=10**6, known_hash=right
+        )
     assert server.asked == ["bytes=1000-" if left == "part" else ""]
     assert path.read_bytes() == archive_bytes
     assert list(home.iterdir()) == [path]
@@ -802,7 +813,8 @@ def test_a_known_hash_accepts_the_right_file(serve, home, archive_bytes, left):
 def test_a_known_hash_refuses_a_damaged_file(serve, home, archive_bytes):
     """Both hashes are in the message, and nothing stays, not even for a resume."""
     server = serve("range")
-    params = {"n_retries": 3, "delay": 0, "known_hash": f"sha256:{sha256(b'other')}"}
+    params = {"n_retries": 3, "delay": 0, "max_bytes": 10**6}
+    params["known_hash"] = f"sha256:{sha256(b'other')}"
     both = f"{sha256(b'other')} .*{sha256(archive_bytes)}"
     for _ in range(2):
         with pytest.raises(ValueError, match=both):
