@@ -144,18 +144,18 @@ def _partial_file(path: Path) -> Iterator[_Part | None]:
     Gives None if another process had it, and has completed `path` by now.
     """
     part = path.with_name(f"{path.name}.part")
-    while True:
+    can_lock = os.name == "posix"
+    while can_lock:
         with _open_own(part) as file:
-            if not _lock(file, part):
-                break
-            if _is_still(part, file):
-                try:
+            can_lock = _lock(file, part)
+            try:
+                if can_lock and _is_still(part, file):
                     yield _Part(part, file)
-                finally:
-                    if _is_still(part, file) and os.path.getsize(part) == 0:
-                        part.unlink()
-                return
-        if path.is_file():
+                    return
+            finally:
+                if _is_still(part, file) and os.path.getsize(part) == 0:
+                    part.unlink()
+        if can_lock and path.is_file():
             yield None
             return
     part = path.with_name(f"{path.name}.{uuid4().hex[:8]}.part")
@@ -197,20 +197,18 @@ def _check_own(part: Path, status: os.stat_result) -> None:
 
 def _lock(file: BinaryIO, path: Path) -> bool:
     """Wait until no other process has a file locked, and lock it; False if none can."""
+    import fcntl
+
     import pooch
 
     try:
-        import fcntl
-    except ImportError:  # Windows
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pooch.get_logger().info("Another process downloads '%s': waiting.", path)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # some network file systems have no locks
         return False
-    with suppress(OSError):  # some network file systems have no locks
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pooch.get_logger().info("Another process downloads '%s': waiting.", path)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        return True
-    return False
+    return True
 
 
 def _is_still(path: Path, file: BinaryIO) -> bool:
