@@ -4,11 +4,14 @@ import hashlib
 import io
 import logging
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
+import tracemalloc
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -505,6 +508,185 @@ def test_members_that_would_land_outside_are_refused(archive, name):
     assert list(archive.parent.iterdir()) == [archive]
 
 
+def write_archive(path, *members):
+    """Write an archive of (name, content), or of headers with that in ``linkname``."""
+    with tarfile.open(path, "w:gz") as tar:
+        for member, content in members:
+            if isinstance(member, str):
+                member = tarfile.TarInfo(member)
+                member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def special(name, kind, linkname=""):
+    """Return the header of a link, a device or another kind, and no content."""
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, linkname
+    return member, b""
+
+
+LABELS = "oath/classifications/classifications.csv"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        special(LABELS, tarfile.SYMTYPE, "../../README"),
+        special(LABELS, tarfile.LNKTYPE, "oath/00_README"),
+        special(LABELS, tarfile.FIFOTYPE),
+        special(LABELS, tarfile.CHRTYPE),
+        special("oath/code", tarfile.SYMTYPE, "images"),
+        special("oath/features/auroral_feat.h5", tarfile.GNUTYPE_SPARSE),
+        ("/oath/00_README", b""),
+        ("oath\\..\\..\\00_README", b""),
+    ],
+    ids=["symbolic", "hard", "fifo", "device", "inside", "sparse", "root", "windows"],
+)
+def test_what_is_no_plain_file_or_folder_is_refused(archive, member):
+    """Also where it leads nowhere else; what came before is not left behind."""
+    write_archive(archive, ("oath/00_README", b"OATH"), member)
+    with pytest.raises(ValueError, match="refused to unpack"):
+        load_oath(archive)
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def test_long_chains_of_links_overwrite_nothing(archive):
+    """CVE-2025-4517: Python's own filter let them lead out of the folder."""
+    victim = archive.with_name("victim")
+    victim.write_bytes(b"precious")
+    members, inside, chain = [], "", ""
+    for letter in "abcdefghijklmnop":
+        members.append(special(f"{inside}{247 * 'd'}", tarfile.DIRTYPE))
+        members.append(special(f"{inside}{letter}", tarfile.SYMTYPE, 247 * "d"))
+        inside, chain = f"{inside}{247 * 'd'}/", f"{chain}{letter}/"
+    chain += 254 * "l"
+    members.append(special(chain, tarfile.SYMTYPE, 16 * "../"))
+    members.append(special("escape", tarfile.SYMTYPE, f"{chain}/../../victim"))
+    members.append(special("flag", tarfile.LNKTYPE, "escape"))
+    write_archive(archive, *members, ("flag", b"changed"))
+    with pytest.raises(ValueError, match="refused to unpack"):
+        load_oath(archive)
+    assert victim.read_bytes() == b"precious"
+    assert sorted(archive.parent.iterdir()) == [archive, victim]
+
+
+def test_only_what_oath_has_is_unpacked(archive, archive_bytes):
+    """Other files are passed over, and modes and owners are ours."""
+    with tarfile.open(fileobj=io.BytesIO(archive_bytes)) as tar:
+        members = [(m, tar.extractfile(m).read()) for m in tar if m.isfile()]
+    for member, _ in members:
+        member.mode = 0o6777
+    folder = "oath_v1.1/images/cropped_scaled"
+    for name in ("._00001.png", "06000.png", "1.png", "00001.png.exe", "sub/00001.png"):
+        members.append((f"{folder}/{name}", b"other"))
+    members += [("oath_v1.1/.git/hooks/post-checkout", b""), ("x/" + 200 * "y", b"")]
+    write_archive(archive, *members)
+    load_oath(archive, as_array=True, features=True)
+    folder = files.unpacked(archive)
+    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*.*")}
+    assert set(found) == {
+        "classifications/classifications.csv",
+        "classifications/train_test_split.csv",
+        "features/auroral_feat.h5",
+        *(f"images/cropped_scaled/{k:05d}.png" for k in range(1, N + 1)),
+    }
+    assert (folder / "00_README").read_text() == "OATH\n"
+    assert not any(path.stat().st_mode & 0o6111 for path in found.values())
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT])
+@pytest.mark.parametrize("top", ["", "./", "oath/", "./oath-1.1/"])
+def test_archives_of_any_tar_are_read(copy, archive, form, top):
+    """With any folder on top, or none."""
+    with tarfile.open(archive, "w:gz", format=form) as tar:
+        tar.add(copy, arcname=top or ".")
+    assert len(load_oath(archive, as_array=True).target) == N
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "message"),
+    [
+        ("oath/code/large", "MAX_BYTES", "unpacks to more than"),
+        ("oath/images/cropped_scaled/00001.png", "_MOST_OF_A_FILE", "has 5,000,000 b"),
+    ],
+)
+def test_bombs_are_refused(archive, monkeypatch, name, limit, message):
+    """Small archives of much, in what is passed over too; nothing of it stays."""
+    monkeypatch.setattr(files, limit, 10**6)
+    write_archive(archive, (name, bytes(5 * 10**6)))
+    assert archive.stat().st_size < 10_000
+    with pytest.raises(ValueError, match=f"refused to unpack .*{message}"):
+        load_oath(archive)
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def test_archives_of_many_files_are_refused(archive, monkeypatch):
+    """Also where none of them is written."""
+    monkeypatch.setattr(files, "_MOST_MEMBERS", 100)
+    write_archive(archive, *((f"oath/code/{k}", b"") for k in range(101)))
+    with pytest.raises(ValueError, match="refused .* more than 100 members"):
+        load_oath(archive)
+
+
+def test_no_file_is_written_twice(archive):
+    """Not even under another folder on top."""
+    write_archive(archive, (LABELS, b"1"), ("other" + LABELS[4:], b"2"))
+    with pytest.raises(ValueError, match=r"refused .*classifications\.csv' twice"):
+        load_oath(archive)
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def test_long_headers_are_not_read_into_memory(archive):
+    """As tarfile would, of whatever size they say they have."""
+    member = tarfile.TarInfo("name")
+    member.type, member.size = tarfile.XHDTYPE, 50 * 10**6
+    write_archive(archive, (member, bytes(member.size)), (LABELS, b"too short"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="expected a line class2"):
+            load_oath(archive)
+        assert tracemalloc.get_traced_memory()[1] < 10 * 10**6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_disk_that_is_full_names_the_file(archive, monkeypatch):
+    """And nothing is left of what was unpacked."""
+
+    def full(path, mode="r", *args, **params):
+        return open("/dev/full" if "x" in mode else path, mode.replace("x", "w"))
+
+    monkeypatch.setattr(files, "open", full, raising=False)
+    with pytest.raises(OSError, match=r"No space left on device: .*00_README'"):
+        load_oath(archive)
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def forget(archive):
+    """Remove what was unpacked."""
+    shutil.rmtree(files.unpacked(archive))
+
+
+def test_the_first_archive_is_the_one_that_is_trusted(archive, archive_bytes):
+    """Its SHA-256 is noted; another one is refused, until the note is deleted."""
+    load_oath(archive)
+    note = archive.with_name(f"{archive.name}.sha256")
+    assert note.read_text() == f"{sha256(archive_bytes)}  {archive.name}\n"
+    forget(archive)
+    write_archive(archive, (LABELS, b"other"))
+    other = sha256(archive.read_bytes())
+    with pytest.raises(ValueError, match=f"{sha256(archive_bytes)}, noted .*{other}"):
+        load_oath(archive)
+    assert sorted(archive.parent.iterdir()) == [archive, note]
+    note.write_text("nonsense")
+    with pytest.raises(ValueError, match="something else. Delete it if you trust"):
+        load_oath(archive)
+    note.unlink()
+    archive.write_bytes(archive_bytes)
+    assert len(load_oath(archive).target) == N
+
+
 # Download
 
 
@@ -634,6 +816,77 @@ def test_fetch_logs_the_checksum_that_nobody_published(
     finally:
         logger.removeHandler(caplog.handler)
     assert sha256(archive_bytes) in caplog.text
+
+
+def test_another_archive_than_the_first_is_not_downloaded(serve, home, archive_bytes):
+    """Once the archive and what was unpacked are deleted, but not the note."""
+    server = serve("range")
+    fetch(home)
+    (home / files.ARCHIVE).unlink()
+    forget(home / files.ARCHIVE)
+    server.data = archive_bytes + b"more"
+    expected = f"{sha256(archive_bytes)}.*{sha256(server.data)}.*To get it by hand"
+    with pytest.raises(OSError, match=expected):
+        fetch(home)
+    assert [path.name for path in home.iterdir()] == [f"{files.ARCHIVE}.sha256"]
+    server.data = archive_bytes
+    assert len(fetch(home).target) == N
+
+
+def test_the_sha256_may_be_given(serve, home, archive_bytes):
+    """It is compared at the download and later; only an archive can be compared."""
+    serve("range")
+    right, wrong = sha256(archive_bytes), sha256(b"other")
+    with pytest.raises(OSError, match=f"{wrong}.*{right}"):
+        fetch(home, sha256=wrong)
+    assert list(home.iterdir()) == []
+    for _ in range(2):
+        assert len(fetch(home, sha256=right).target) == N
+    with pytest.raises(ValueError, match=f"{wrong}, as given, .*{right}"):
+        fetch(home, sha256=wrong)
+    (home / files.ARCHIVE).unlink()
+    with pytest.raises(ValueError, match="an unpacked copy with"):
+        fetch(home, sha256=right)
+    with pytest.raises(ValueError, match="expected 64 hexadecimal digits.*'abc'"):
+        fetch(home, sha256="abc")
+
+
+def test_https_comes_first(serve, home):
+    """Then http is not asked for anything, and there is nothing to warn of."""
+    server = serve("range")
+    files.URL = "http://127.0.0.1:1/oath.tgz"  # restored by the fixture
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fetch(home)
+    assert server.asked == [""]
+
+
+@pytest.mark.parametrize("known", ["nothing", "given", "noted"])
+def test_plain_http_is_warned_of_unless_the_hash_is_known(
+    serve, home, archive_bytes, monkeypatch, known
+):
+    """The warning has the SHA-256, to compare."""
+    serve("range")
+    monkeypatch.setattr(files, "HTTPS_URL", "https://127.0.0.1:1/oath.tgz")
+    found = sha256(archive_bytes)
+    if known == "noted":
+        home.mkdir(parents=True)
+        (home / f"{files.ARCHIVE}.sha256").write_text(f"{found}  {files.ARCHIVE}\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        fetch(home, sha256=found if known == "given" else None)
+    assert len(caught) == (known == "nothing")
+    for warning in caught:
+        assert "plain http" in str(warning.message) and found in str(warning.message)
+
+
+def test_an_archive_beyond_the_limit_is_not_downloaded(serve, home, monkeypatch):
+    """Nothing of it is kept."""
+    serve("range")
+    monkeypatch.setattr(files, "MAX_BYTES", 100_000)
+    with pytest.raises(OSError, match=r"at most 100,000.*To get it by hand"):
+        fetch(home)
+    assert list(home.iterdir()) == []
 
 
 def test_a_broken_download_goes_on_at_the_next_call(serve, home, archive_bytes):
