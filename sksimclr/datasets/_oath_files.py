@@ -61,9 +61,9 @@ def find_labels(folder):
     """Return ``classifications.csv`` of the copy that is ``folder`` or is in it."""
     for pattern in ("classifications", "classification"):
         for prefix in ("", "[!.]*/"):  # hidden folders may be half unpacked
-            found = sorted(folder.glob(f"{prefix}{pattern}/classifications.csv"))
-            if found:
-                return found[0]
+            for csv in sorted(folder.glob(f"{prefix}{pattern}/classifications.csv")):
+                if csv.is_file():
+                    return csv
     return None
 
 
