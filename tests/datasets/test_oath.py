@@ -3,6 +3,7 @@
 import hashlib
 import io
 import logging
+import os
 import re
 import shutil
 import signal
@@ -219,6 +220,17 @@ def test_the_top_folder_is_found(tmp_path, inside, folder):
     root = make_copy(tmp_path / "here" / inside)
     (root / "classifications").rename(root / folder)
     assert len(load_oath(tmp_path / "here").target) == N
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of Unix")
+def test_pipes_are_not_waited_for(copy):
+    """In the place of a table of the copy, or of all of it."""
+    for path in (copy / "classifications" / "classifications.csv", copy.parent / "p"):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    for path in (copy, copy.parent / "p"):
+        with pytest.raises(ValueError, match=r"found no classifications\.csv"):
+            load_oath(path)
 
 
 def test_a_wrong_path_says_what_was_expected(tmp_path):
