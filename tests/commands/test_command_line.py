@@ -891,6 +891,15 @@ def test_summary_draws(catalogue, tmp_path, capsys):
     assert "must end in one of" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_figure_that_does_not_fit_on_the_disk_is_named(catalogue, tmp_path, capsys):
+    """The system's error alone would not say which file it was."""
+    (tmp_path / "a.png").symlink_to("/dev/full")
+    assert call("summary", catalogue, "--figure", tmp_path / "a.png") == 1
+    error = one_error(capsys)
+    assert "No space left on device" in error and "a.png" in error
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 def test_a_reader_that_stops_early_is_no_error_to_read_of(catalogue):
     """Such as `head`."""
