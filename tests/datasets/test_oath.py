@@ -204,6 +204,8 @@ def test_folds_that_do_not_fit_the_labels_are_an_error(copy, row):
         (lambda t: t.replace("0,1,00001", "0,9,00001"), "line 20: .*0 to 5"),
         (lambda t: t.replace("diffuse,025", "moon,025"), "1 must be diffuse"),
         (lambda t: t.replace("diffuse,025", "diffuse"), "line 20"),
+        (lambda t: t.replace("0,1,00001", "0,1," + 20 * "9"), "line 20: .*five digits"),
+        (lambda t: t.replace("0,1,00001", "0,1,-0001"), "line 20: .*five digits"),
     ],
 )
 def test_a_csv_that_does_not_fit_says_what_is_wrong(copy, change, message):
