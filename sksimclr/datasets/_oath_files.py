@@ -295,10 +295,10 @@ def _parse_label(csv, number, header, line):
             raise ValueError("class2 must be 0 or 1 and class6 0 to 5")
         if row["picType"].strip() != TARGET_NAMES[class6]:
             raise ValueError(f"class6 {class6} must be {TARGET_NAMES[class6]}")
-        number = int(row["picNum"])
-        if number not in range(100_000):
+        picture = int(row["picNum"])
+        if picture not in range(100_000):
             raise ValueError("picNum must have five digits")
-        return number, class6, class2, float(row["rotAng"])
+        return picture, class6, class2, float(row["rotAng"])
     except ValueError as error:
         raise ValueError(
             f"load_oath: {str(csv)!r}, line {number}: expected a line such as "
