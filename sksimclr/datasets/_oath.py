@@ -10,6 +10,7 @@ from sklearn.utils import Bunch, check_scalar
 
 from sksimclr._machine.download import data_home as resolve_data_home
 from sksimclr._machine.download import download, is_served
+from sksimclr.datasets import _oath_archive as archives
 from sksimclr.datasets import _oath_files as files
 from sksimclr.model_selection import sequence_groups
 
@@ -168,7 +169,7 @@ def load_oath(path, *, as_array=False, features=False):
     if features:
         files.import_h5py()  # to know before 500 MB are unpacked
     path = Path(path).expanduser()
-    csv = files.find_labels(files.unpack(path) if path.is_file() else path)
+    csv = files.find_labels(archives.unpack(path) if path.is_file() else path)
     if csv is None:
         files.raise_no_copy(path)
     root = csv.parent.parent
@@ -322,16 +323,16 @@ def fetch_oath(
                 "download_if_missing=False forbids to download its 500 MB. "
                 f"{_by_hand(home)}"
             )
-        path = home / files.ARCHIVE
-        known = sha256 or files.noted_sha256(path)
+        path = home / archives.ARCHIVE
+        known = sha256 or archives.noted_sha256(path)
         is_safe = _download(path, known, n_retries, delay) or known is not None
     if path.is_file():
-        files.unpack(path, sha256)
+        archives.unpack(path, sha256)
     if not is_safe:
         warnings.warn(
             "fetch_oath: OATH came over plain http, so anybody on the way could have "
             "changed it. Compare its SHA-256 with a colleague's: "
-            f"{files.noted_sha256(path)}.",
+            f"{archives.noted_sha256(path)}.",
             stacklevel=2,
         )
     return load_oath(path, as_array=as_array, features=features)
@@ -339,8 +340,8 @@ def fetch_oath(
 
 def _find_copy(home, sha256):
     """Return an unpacked copy of OATH in ``home``, else its archive, else None."""
-    archive = home / files.ARCHIVE
-    csv = files.find_labels(home) or files.find_labels(files.unpacked(archive))
+    archive = home / archives.ARCHIVE
+    csv = files.find_labels(home) or files.find_labels(archives.unpacked(archive))
     if archive.is_file() and (csv is None or sha256 is not None):
         return archive
     if csv is not None and sha256 is not None:
@@ -354,14 +355,14 @@ def _find_copy(home, sha256):
 
 def _download(path, known, n_retries, delay):
     """Download the archive, and return whether it came over https."""
-    is_safe = is_served(files.HTTPS_URL)
+    is_safe = is_served(archives.HTTPS_URL)
     try:
         download(
-            files.HTTPS_URL if is_safe else files.URL,
+            archives.HTTPS_URL if is_safe else archives.URL,
             path,
             n_retries=n_retries,
             delay=delay,
-            max_bytes=files.MAX_BYTES,
+            max_bytes=archives.MAX_BYTES,
             known_hash=known and f"sha256:{known}",
         )
     except (OSError, ValueError) as error:
@@ -371,4 +372,4 @@ def _download(path, known, n_retries, delay):
 
 def _by_hand(home):
     """Say how to do without the download."""
-    return f"To get it by hand, download {files.URL} and put it into {str(home)!r}."
+    return f"To get it by hand, download {archives.URL} and put it into {str(home)!r}."

@@ -27,7 +27,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import cross_val_score
 
 from sksimclr._machine.download import data_home, download
-from sksimclr.datasets import _oath_files as files
+from sksimclr.datasets import _oath_archive as files
 from sksimclr.datasets import fetch_oath, load_oath
 from sksimclr.model_selection import oath_folds, sequence_groups
 
