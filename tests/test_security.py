@@ -10,8 +10,9 @@ import pytest
 import sklearn.dummy
 
 from sksimclr._files import readers
+from sksimclr._networks import weights
 from sksimclr.archive import Frames, label_archive, read_catalogue, register_reader
-from sksimclr.datasets import _oath_files
+from sksimclr.datasets import _oath_archive
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = _ROOT / "sksimclr"
@@ -98,6 +99,7 @@ def test_sites_stay_in_the_folder_of_the_catalogue(tmp_path, monkeypatch, site):
     assert read_catalogue(catalogue)["site"].to_pylist() == [site, site]
 
 
-def test_oath_comes_over_plain_http():
-    """Once this is no longer so, SECURITY.md must not say it."""
-    assert _oath_files.URL.startswith("http://")
+def test_downloads_ask_for_https():
+    """Of OATH, which may be served over http alone, first; and of Aurora-FM."""
+    assert _oath_archive.HTTPS_URL == _oath_archive.URL.replace("http://", "https://")
+    assert weights.AURORA_FM_URL.startswith("https://")

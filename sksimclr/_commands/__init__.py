@@ -12,6 +12,7 @@ import warnings
 from importlib import import_module
 
 from sksimclr._commands._parser import make_parser
+from sksimclr._commands._report import printable
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130  # exit codes; argparse has 2, Report another
 _EXPECTED = (ImportError, MemoryError, OSError, RuntimeError, ValueError)
@@ -42,7 +43,7 @@ def main(argv=None):
         warnings.showwarning = _show_warning
         try:
             report = import_module(f"sksimclr._commands.{args.module}").run(args)
-            _write(json.dumps(report.data) if args.json else report.text)
+            _write(json.dumps(report.data) if args.json else _lines(report.text))
             return report.code
         except KeyboardInterrupt:
             print(file=sys.stderr)  # behind ^C, or a progress bar
@@ -53,7 +54,7 @@ def main(argv=None):
             return FAILED
         except Exception as error:
             if args.debug:
-                traceback.print_exc()
+                print(_lines(traceback.format_exc()), end="", file=sys.stderr)
             else:
                 _say(f"error: {_message(error)}")
             return FAILED
@@ -78,7 +79,12 @@ def _show_warning(message, category, filename, lineno, file=None, line=None):
 
 
 def _say(text):
-    print(f"sksimclr: {text}", file=sys.stderr, flush=True)
+    print(f"sksimclr: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def _lines(text):
+    """Return what may be shown of some lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _write(text):

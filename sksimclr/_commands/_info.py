@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sksimclr._commands._report import Report, table
+from sksimclr._commands._report import Report, printable, table
 from sksimclr.archive import find_files, load_model, read_failures, read_frames
 from sksimclr.archive._catalogue import (
     UNKNOWN,
@@ -31,6 +31,8 @@ _WORDS = {
 def run(args):
     """Find out what it is, and describe that."""
     path = Path(args.file)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{args.file!r} is neither a file nor a folder.")
     if (path / "_catalogue.json").exists():
         data = _catalogue(path)
     elif path.is_dir():
@@ -131,7 +133,7 @@ def _text(data):
         words = " x ".join(map(str, value)) if is_size else _words(value)
         rows.append([_WORDS.get(name, name.replace("_", " ")), words])
     rows += [[name, value] for name, value in (data.get("metadata") or {}).items()]
-    return f"{data['file']}: {data['kind']}\n" + table(rows, indent="  ")
+    return f"{printable(data['file'])}: {data['kind']}\n" + table(rows, indent="  ")
 
 
 def _words(value):

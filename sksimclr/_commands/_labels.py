@@ -64,11 +64,35 @@ def read_labels(path, files):
 
 
 def _rows(path):
-    """Return (number of the line, its file, label and frame) for all rows."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        lines = file.readlines()
+    """Yield (number of the line, its file, label and frame) for all rows."""
+    lines = _lines(path)
     delimiter = max(",;\t", key=lines[0].count) if lines else ","
     reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+    try:
+        yield from _cells(path, reader)
+    except csv.Error as error:
+        raise ValueError(
+            f"{str(path)!r}, line {reader.reader.line_num}: expected a row of a CSV "
+            f"file ({error})."
+        ) from error
+
+
+def _lines(path):
+    """Return the lines of a text file."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"Expected a CSV file, got {str(path)!r}, which is no file.")
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return file.readlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Expected a CSV file in UTF-8, got {str(path)!r}, which is not ({error}). "
+            "Save it as UTF-8."
+        ) from error
+
+
+def _cells(path, reader):
+    """Yield (number of the line, its file, label and frame) for all rows."""
     columns = [(name or "").strip() for name in reader.fieldnames or ()]
     if not {"file", "label"} <= set(columns):
         raise ValueError(

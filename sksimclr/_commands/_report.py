@@ -15,7 +15,7 @@ class Report:
     data : dict
         What ``--json`` writes.
     text : str
-        What people read.
+        What people read; `printable` where it is written, but for its lines.
     code : int
         Exit code of the process.
     """
@@ -23,6 +23,21 @@ class Report:
     data: dict
     text: str
     code: int = 0
+
+
+def printable(text):
+    r"""Return text with all that a terminal could obey, or not show, as its code.
+
+    Names of files and sites, and what is in files, may hold such characters.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[2Jb\n"))
+    a\x1b[2Jb\n
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
+    )
 
 
 def table(rows, *, indent=""):
@@ -36,12 +51,12 @@ def table(rows, *, indent=""):
     rank  12
     """
     columns = list(zip(*rows, strict=True))
-    widths = [max(len(str(cell)) for cell in column) for column in columns]
+    widths = [max(len(printable(cell)) for cell in column) for column in columns]
     is_number = [any(isinstance(cell, (int, float)) for cell in c) for c in columns]
     lines = []
     for row in rows:
         cells = [
-            str(cell).rjust(width) if right else str(cell).ljust(width)
+            printable(cell).rjust(width) if right else printable(cell).ljust(width)
             for cell, width, right in zip(row, widths, is_number, strict=True)
         ]
         lines.append(indent + "  ".join(cells).rstrip())
@@ -62,7 +77,7 @@ def failures_text(failures):
     lines = [f"{n} file{'s' * (n > 1)} could not be read, or not wholly:"]
     for failure in failures[:MOST_NAMED]:
         file, reason, n_read = (failure[k] for k in ("file", "reason", "n_frames"))
-        named = reason if file in reason else f"{file}: {reason}"
+        named = printable(reason if file in reason else f"{file}: {reason}")
         lines.append(f"  {named}" + f" ({n_read} frames were read)" * (n_read > 0))
     if n > MOST_NAMED:
         lines.append(f"  and {n - MOST_NAMED} more; --json lists them all")

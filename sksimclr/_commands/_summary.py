@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from sksimclr._commands._report import Report, failures_text, table
+from sksimclr._machine.writing import naming
 from sksimclr.archive import occurrence, read_failures
 from sksimclr.archive._catalogue import read_header
 
@@ -59,4 +60,5 @@ def _draw(catalogue, path):
     from sksimclr.plotting import OccurrenceDisplay
 
     display = OccurrenceDisplay.from_catalogue(catalogue, hour="hour")
-    display.figure_.savefig(path)
+    with naming(Path(path)):
+        display.figure_.savefig(path)

@@ -334,7 +334,7 @@ class _EpochRecord(Callback):
         """Note how fast it was; skorch's own timer comes first."""
         n_images = sum(net.history[-1, "batches", :, "train_batch_size"])
         seconds = net.history[-1, "dur"]
-        speed = n_images * self._n_processes / seconds
+        speed = n_images * self._n_processes / max(seconds, 1e-9)  # a clock may stop
         net.history.record("images_per_second", speed)
         left = seconds * (net.max_epochs - len(net.history))
         net.history.record("time_left", str(timedelta(seconds=round(left))))

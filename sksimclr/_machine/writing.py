@@ -17,6 +17,17 @@ def temporary_path(path: Path) -> Path:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in errors of the system that do not, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path to write to, whose file takes the place of `path` when it is whole.
 
@@ -26,9 +37,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = temporary_path(path)
     try:
-        yield temporary
-        sync_file(temporary)  # or a name could outlast a power cut alone
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            sync_file(temporary)  # or a name could outlast a power cut alone
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)

@@ -24,6 +24,7 @@ AURORA_FM_URL = (
     f"https://huggingface.co/Jwjohnson314/Aurora-FM/resolve/main/{AURORA_FM_FILE}"
 )
 _AURORA_FM_SHA256 = "f9c97e906bee7a34f0727377f8b3194086080fa9573390db44daab4ce2c64e33"
+_AURORA_FM_BYTES = 50_000_000  # at most; it has 45,965,389
 _GREEN = slice(1, 2)  # the one channel with signal that Aurora-FM was trained on
 PARTS = ("encoder.", "projector.")  # what names in our files begin with
 _BATCH_COUNTER = "num_batches_tracked"  # of batch norm; older files lack it
@@ -59,9 +60,15 @@ def find_weights(weights: str | os.PathLike[str]) -> Path:
             )
         return path
     path = data_home() / AURORA_FM_FILE
-    known_hash = f"sha256:{_AURORA_FM_SHA256}"
     try:
-        download(AURORA_FM_URL, path, n_retries=3, delay=1.0, known_hash=known_hash)
+        download(
+            AURORA_FM_URL,
+            path,
+            n_retries=3,
+            delay=1.0,
+            max_bytes=_AURORA_FM_BYTES,
+            known_hash=f"sha256:{_AURORA_FM_SHA256}",
+        )
     except (OSError, ValueError) as error:
         raise OSError(
             f"weights={AURORA_FM!r}: {error} To get them by hand, download "

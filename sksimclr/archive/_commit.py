@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from sksimclr._machine.writing import (
     TEMPORARY,
+    naming,
     replacing,
     sync_file,
     sync_folder,
@@ -67,9 +68,10 @@ def write_part(catalogue, name, frames, files):
             place.mkdir(parents=True, exist_ok=True)
             path = temporary_path(place / name)
             unnamed[path] = place / name
-            pq.write_table(table, path, **_WRITE)
-            sync_file(path)
-            sync_folder(place)
+            with naming(place / name):
+                pq.write_table(table, path, **_WRITE)
+                sync_file(path)
+                sync_folder(place)
             relative = (place / name).relative_to(folder).as_posix()
             sums[relative] = [path.stat().st_size, _sha256(path)]
         schema = file_schema().with_metadata({_KEY: json.dumps(sums)})

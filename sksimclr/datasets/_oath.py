@@ -1,5 +1,7 @@
 """The Oslo Auroral THEMIS data set (OATH): read a copy, or download it first."""
 
+import re
+import warnings
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -7,7 +9,8 @@ import numpy as np
 from sklearn.utils import Bunch, check_scalar
 
 from sksimclr._machine.download import data_home as resolve_data_home
-from sksimclr._machine.download import download
+from sksimclr._machine.download import download, is_served
+from sksimclr.datasets import _oath_archive as archives
 from sksimclr.datasets import _oath_files as files
 from sksimclr.model_selection import sequence_groups
 
@@ -50,8 +53,10 @@ def load_oath(path, *, as_array=False, features=False):
     ----------
     path : str or path-like
         The unpacked folder, the folder around it, or the archive
-        ``oath_v1.1_20181026.tgz``. An archive is unpacked once, into a folder named
-        like it with ``.untar`` appended, which later calls use again.
+        ``oath_v1.1_20181026.tgz``. Of an archive, what OATH has is unpacked once,
+        without the authors' code, into a folder named like it with ``.untar``
+        appended, which later calls use again. Its SHA-256 is noted beside it, and
+        another archive of its name is refused.
     as_array : bool, default=False
         Read all images into memory (760 MB for the whole data set) instead of
         returning their paths, which every estimator of sksimclr takes as well.
@@ -107,9 +112,6 @@ def load_oath(path, *, as_array=False, features=False):
         If ``features=True`` and h5py is not installed.
     ValueError
         If what is there is not a complete copy; the message names the file.
-    RuntimeError
-        If there is an archive to unpack and this Python cannot do that safely; 3.11.4
-        and newer can.
 
     Warns
     -----
@@ -167,7 +169,7 @@ def load_oath(path, *, as_array=False, features=False):
     if features:
         files.import_h5py()  # to know before 500 MB are unpacked
     path = Path(path).expanduser()
-    csv = files.find_labels(files.unpack(path) if path.is_file() else path)
+    csv = files.find_labels(archives.unpack(path) if path.is_file() else path)
     if csv is None:
         files.raise_no_copy(path)
     root = csv.parent.parent
@@ -210,13 +212,15 @@ def fetch_oath(
     features=False,
     n_retries=3,
     delay=1.0,
+    sha256=None,
 ):
     """Load the Oslo Auroral THEMIS (OATH) data set, downloading it if necessary.
 
     The archive has about 500 MB and is downloaded and unpacked once. A download
     that was interrupted goes on where it stopped when the function is called again.
-    The server publishes no checksum: damage is found by the checksums inside the
-    archive, and the SHA-256 of what came is logged by pooch.
+    https is tried first, then http. The server publishes no checksum: that of the
+    first archive that was unpacked is noted in ``oath_v1.1_20181026.tgz.sha256``, and
+    another archive is refused from then on.
 
     Parameters
     ----------
@@ -235,6 +239,9 @@ def fetch_oath(
         How often a broken connection is tried again, at least 0.
     delay : float, default=1.0
         Pause between tries, seconds, at least 0.
+    sha256 : str, default=None
+        SHA-256 that the archive must have, 64 hexadecimal digits: from a colleague, or
+        from the note of another machine. By default that of the note, if there is one.
 
     Returns
     -------
@@ -246,16 +253,21 @@ def fetch_oath(
     FileNotFoundError
         If the data set is not there and ``download_if_missing=False``.
     OSError
-        If it cannot be downloaded. The message says how to get it by hand.
+        If it cannot be downloaded, or has another SHA-256. The message says how to get
+        it by hand.
     ImportError
         If ``features=True`` and h5py is not installed; then nothing is downloaded.
     TypeError, ValueError
         If ``n_retries`` or ``delay`` is not a number or negative.
     ValueError
-        If what is there is not a complete copy; the message names the file.
-    RuntimeError
-        If there is an archive to unpack and this Python cannot do that safely; 3.11.4
-        and newer can.
+        If what is there is not a complete copy, or has another SHA-256; the message
+        names the file. If ``sha256`` is no SHA-256, or there is no archive to compare
+        with it, but only an unpacked copy.
+
+    Warns
+    -----
+    UserWarning
+        If the archive came over plain http and no hash was known.
 
     See Also
     --------
@@ -295,32 +307,69 @@ def fetch_oath(
     """
     check_scalar(n_retries, "n_retries", Integral, min_val=0)
     check_scalar(delay, "delay", Real, min_val=0)
+    if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError(
+            "fetch_oath: expected 64 hexadecimal digits, 0 to 9 and a to f, as sha256, "
+            f"got {sha256!r}."
+        )
     if features:
         files.import_h5py()
     home = resolve_data_home(data_home)
-    path = _find_copy(home)
+    path, is_safe = _find_copy(home, sha256), True
     if path is None:
-        by_hand = (
-            f"To get it by hand, download {files.URL} and put it into {str(home)!r}."
-        )
         if not download_if_missing:
             raise FileNotFoundError(
                 f"fetch_oath: there is no copy of OATH in {str(home)!r}, and "
                 "download_if_missing=False forbids to download its 500 MB. "
-                f"{by_hand}"
+                f"{_by_hand(home)}"
             )
-        path = home / files.ARCHIVE
-        try:
-            download(files.URL, path, n_retries=n_retries, delay=delay)
-        except OSError as error:
-            raise OSError(f"fetch_oath: {error} {by_hand}") from error
+        path = home / archives.ARCHIVE
+        known = sha256 or archives.noted_sha256(path)
+        is_safe = _download(path, known, n_retries, delay) or known is not None
+    if path.is_file():
+        archives.unpack(path, sha256)
+    if not is_safe:
+        warnings.warn(
+            "fetch_oath: OATH came over plain http, so anybody on the way could have "
+            "changed it. Compare its SHA-256 with a colleague's: "
+            f"{archives.noted_sha256(path)}.",
+            stacklevel=2,
+        )
     return load_oath(path, as_array=as_array, features=features)
 
 
-def _find_copy(home):
+def _find_copy(home, sha256):
     """Return an unpacked copy of OATH in ``home``, else its archive, else None."""
-    archive = home / files.ARCHIVE
-    csv = files.find_labels(home) or files.find_labels(files.unpacked(archive))
-    if csv is not None:
-        return csv.parent.parent
-    return archive if archive.is_file() else None
+    archive = home / archives.ARCHIVE
+    csv = files.find_labels(home) or files.find_labels(archives.unpacked(archive))
+    if archive.is_file() and (csv is None or sha256 is not None):
+        return archive
+    if csv is not None and sha256 is not None:
+        raise ValueError(
+            f"fetch_oath: expected an archive {str(archive)!r}, whose SHA-256 can be "
+            f"compared with sha256, got an unpacked copy with {str(csv)!r} alone. Put "
+            "the archive there, leave sha256 out, or remove the copy."
+        )
+    return None if csv is None else csv.parent.parent
+
+
+def _download(path, known, n_retries, delay):
+    """Download the archive, and return whether it came over https."""
+    is_safe = is_served(archives.HTTPS_URL)
+    try:
+        download(
+            archives.HTTPS_URL if is_safe else archives.URL,
+            path,
+            n_retries=n_retries,
+            delay=delay,
+            max_bytes=archives.MAX_BYTES,
+            known_hash=known and f"sha256:{known}",
+        )
+    except (OSError, ValueError) as error:
+        raise OSError(f"fetch_oath: {error} {_by_hand(path.parent)}") from error
+    return is_safe
+
+
+def _by_hand(home):
+    """Say how to do without the download."""
+    return f"To get it by hand, download {archives.URL} and put it into {str(home)!r}."

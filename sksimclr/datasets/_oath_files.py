@@ -1,22 +1,16 @@
 """What the files of the OATH data set hold, and the checks of a copy of it."""
 
-import gzip
 import os
 import re
-import tarfile
-import tempfile
 import warnings
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 
+from sksimclr.datasets._oath_archive import ARCHIVE, URL
 from sksimclr.model_selection import oath_folds, sequence_groups, split_orders
 
-ARCHIVE = "oath_v1.1_20181026.tgz"
-URL = f"http://tid.uio.no/plasma/oath/{ARCHIVE}"
 _COLUMNS = ["class2", "class6", "picNum", "picType", "rotAng"]
 TARGET_NAMES = ["arc", "diffuse", "discrete", "cloudy", "moon", "noaurora"]
 _LABEL = np.dtype(
@@ -41,9 +35,9 @@ def find_labels(folder):
     """Return ``classifications.csv`` of the copy that is ``folder`` or is in it."""
     for pattern in ("classifications", "classification"):
         for prefix in ("", "[!.]*/"):  # hidden folders may be half unpacked
-            found = sorted(folder.glob(f"{prefix}{pattern}/classifications.csv"))
-            if found:
-                return found[0]
+            for csv in sorted(folder.glob(f"{prefix}{pattern}/classifications.csv")):
+                if csv.is_file():
+                    return csv
     return None
 
 
@@ -62,53 +56,6 @@ def raise_no_copy(path):
         f"load_oath: {expected}, but found no classifications.csv in {str(path)!r}. "
         f"Unpack the archive again, or get it from {URL}."
     )
-
-
-def unpacked(archive):
-    """Return the folder that ``archive`` is unpacked into."""
-    return archive.with_name(f"{archive.name}.untar")
-
-
-def unpack(archive):
-    """Unpack ``archive`` beside itself, wholly or not at all, unless it is done."""
-    folder = unpacked(archive)
-    if folder.is_dir():
-        return folder
-    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".untar-") as scratch:
-        inside = Path(scratch, "oath")
-        inside.mkdir()
-        _extract(archive, inside)
-        try:
-            inside.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster
-                raise
-    return folder
-
-
-def _extract(archive, folder):
-    """Extract ``archive``, refusing members that would land outside ``folder``."""
-    if not hasattr(tarfile, "data_filter"):
-        raise RuntimeError(
-            f"load_oath: this Python cannot unpack {str(archive)!r} safely (3.11.4 and "
-            f"newer can). Unpack it by hand and pass the folder, or put it into "
-            f"{str(archive.parent)!r}."
-        )
-    try:
-        with gzip.open(archive) as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
-                tar.extractall(folder, filter="data")
-            stream.seek(0, os.SEEK_END)  # tar stops before gzip's checksum
-    except tarfile.FilterError as error:
-        raise ValueError(
-            f"load_oath: refused to unpack {str(archive)!r}, which is not the OATH "
-            f"archive as published: {error}. Delete it and download {URL}."
-        ) from error
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"load_oath: expected a complete .tgz archive, but {str(archive)!r} is "
-            f"damaged or cut short ({error}). Delete it and download {URL} again."
-        ) from error
 
 
 def read_labels(csv):
@@ -163,7 +110,10 @@ def _parse_label(csv, number, header, line):
             raise ValueError("class2 must be 0 or 1 and class6 0 to 5")
         if row["picType"].strip() != TARGET_NAMES[class6]:
             raise ValueError(f"class6 {class6} must be {TARGET_NAMES[class6]}")
-        return int(row["picNum"]), class6, class2, float(row["rotAng"])
+        picture = int(row["picNum"])
+        if picture not in range(100_000):
+            raise ValueError("picNum must have five digits")
+        return picture, class6, class2, float(row["rotAng"])
     except ValueError as error:
         raise ValueError(
             f"load_oath: {str(csv)!r}, line {number}: expected a line such as "

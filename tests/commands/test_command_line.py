@@ -33,6 +33,7 @@ from sksimclr._commands import _label, _train, _training_frames
 from sksimclr._commands._estimate import estimate, night_groups
 from sksimclr._commands._labels import read_labels
 from sksimclr._commands._parser import make_parser
+from sksimclr._commands._report import table
 from sksimclr._commands._training_frames import read_training_frames
 from sksimclr.archive import (
     label_archive,
@@ -563,6 +564,35 @@ def test_mistakes_in_a_table_are_named(rows, message, tree, tmp_path):
         read_labels(write_labels(tmp_path / "l.csv", rows), tree)
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"file,label\nb.pgm,\xff\n", "in UTF-8, got .*l.csv', which is not"),
+        (b"\xff\xfef\0i\0", "in UTF-8, got .*l.csv', which is not"),
+        (b"file,label\nb.pgm,p\nb.pgm,\0\n", "l.csv' has 1 row"),
+        (b"fi\0le,label\nb.pgm,p\n", "l.csv' must begin with a"),
+        (b"file,label\nb.pgm," + 200_000 * b"p", "l.csv', line 2: .*field larger"),
+    ],
+    ids=["latin", "utf-16", "nul", "nul-above", "long"],
+)
+def test_tables_that_are_damaged_are_named(data, message, tree, tmp_path):
+    """Whatever Python says of them."""
+    (tmp_path / "l.csv").write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        read_labels(tmp_path / "l.csv", tree)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of Unix")
+def test_pipes_are_not_waited_for(files, tmp_path, capsys):
+    """Where a table, or something to describe, is expected."""
+    os.mkfifo(tmp_path / "pipe")
+    output = tmp_path / "m.skops"
+    assert train(files, output, "--labels", tmp_path / "pipe") == 1
+    assert "Expected a CSV file, got" in one_error(capsys)
+    assert call("info", tmp_path / "pipe") == 1
+    assert "pipe' is neither a file nor a folder" in one_error(capsys)
+
+
 def test_columns_that_are_missing_are_named(tree, tmp_path):
     """And those that are there; OATH's own table has others."""
     for header, got in (
@@ -659,6 +689,41 @@ def test_files_that_fail_are_in_the_exit_code(model, files, tmp_path, capsys):
     assert (found["n_files"], found["n_skipped"], len(found["failures"])) == (0, 3, 1)
     assert label(model, folder, "-o", output, "--retry-failures") == 0
     assert read_failures(output).num_rows == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names that Windows has not")
+def test_what_files_hold_does_not_reach_the_terminal(model, tmp_path, capsys):
+    """Names of files and sites with commands to it are shown as codes; JSON is JSON."""
+    folder, output, evil = tmp_path / "files", tmp_path / "c", "\x1b[2J\x07\n\u202e\x9b"
+    (path,) = write_minutes(folder, n=1)
+    path.rename(folder / f"{evil}.pgm.gz")
+    (folder / f"bad{evil}.pgm").write_bytes(b"P5\n")
+    codes = r"\x1b[2J\x07\n\u202e\x9b"
+    assert label(model, folder, "-o", output) == 3
+    shown = capsys.readouterr()
+    assert f"{codes}.pgm" in shown.out
+    for arguments in (["summary", output], ["info", folder / f"{evil}.pgm.gz"]):
+        call(*arguments)
+        shown = capsys.readouterr()
+        assert f"{codes}.pgm" in shown.out
+        assert shown.out.replace("\n", "").isprintable() and not shown.err
+    undecodable = os.fsdecode(b"\xff") + evil
+    for name, option in (
+        (folder / f"bad{evil}.pgm", "--json"),
+        (undecodable, "--debug"),
+    ):
+        assert call("info", name, option) == 1
+        error = capsys.readouterr().err
+        assert r"\x1b[2J\x07" in error and error.replace("\n", "").isprintable()
+    call("summary", output, "--json")
+    (text,) = capsys.readouterr().out.splitlines()
+    assert text.isprintable() and evil in json.loads(text)["failures"][0]["file"]
+
+
+def test_codes_stay_within_the_columns_of_a_table():
+    """Which are as wide as what is shown."""
+    text = table([["a\x1b", 1], ["b", 22]])
+    assert text.splitlines() == ["a\\x1b   1", "b      22"]
 
 
 @pytest.mark.usefixtures("tiny_recipe")
@@ -824,6 +889,15 @@ def test_summary_draws(catalogue, tmp_path, capsys):
         assert f"Figure: {tmp_path / name}" in capsys.readouterr().out
     assert call("summary", catalogue, "--figure", tmp_path / "a.txt") == 1
     assert "must end in one of" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_figure_that_does_not_fit_on_the_disk_is_named(catalogue, tmp_path, capsys):
+    """The system's error alone would not say which file it was."""
+    (tmp_path / "a.png").symlink_to("/dev/full")
+    assert call("summary", catalogue, "--figure", tmp_path / "a.png") == 1
+    error = one_error(capsys)
+    assert "No space left on device" in error and "a.png" in error
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")

@@ -3,12 +3,16 @@
 import hashlib
 import io
 import logging
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
+import tracemalloc
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,7 +27,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import cross_val_score
 
 from sksimclr._machine.download import data_home, download
-from sksimclr.datasets import _oath_files as files
+from sksimclr.datasets import _oath_archive as files
 from sksimclr.datasets import fetch_oath, load_oath
 from sksimclr.model_selection import oath_folds, sequence_groups
 
@@ -200,6 +204,8 @@ def test_folds_that_do_not_fit_the_labels_are_an_error(copy, row):
         (lambda t: t.replace("0,1,00001", "0,9,00001"), "line 20: .*0 to 5"),
         (lambda t: t.replace("diffuse,025", "moon,025"), "1 must be diffuse"),
         (lambda t: t.replace("diffuse,025", "diffuse"), "line 20"),
+        (lambda t: t.replace("0,1,00001", "0,1," + 20 * "9"), "line 20: .*five digits"),
+        (lambda t: t.replace("0,1,00001", "0,1,-0001"), "line 20: .*five digits"),
     ],
 )
 def test_a_csv_that_does_not_fit_says_what_is_wrong(copy, change, message):
@@ -216,6 +222,17 @@ def test_the_top_folder_is_found(tmp_path, inside, folder):
     root = make_copy(tmp_path / "here" / inside)
     (root / "classifications").rename(root / folder)
     assert len(load_oath(tmp_path / "here").target) == N
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of Unix")
+def test_pipes_are_not_waited_for(copy):
+    """In the place of a table of the copy, or of all of it."""
+    for path in (copy / "classifications" / "classifications.csv", copy.parent / "p"):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    for path in (copy, copy.parent / "p"):
+        with pytest.raises(ValueError, match=r"found no classifications\.csv"):
+            load_oath(path)
 
 
 def test_a_wrong_path_says_what_was_expected(tmp_path):
@@ -505,6 +522,185 @@ def test_members_that_would_land_outside_are_refused(archive, name):
     assert list(archive.parent.iterdir()) == [archive]
 
 
+def write_archive(path, *members):
+    """Write an archive of (name, content), or of headers with that in ``linkname``."""
+    with tarfile.open(path, "w:gz") as tar:
+        for member, content in members:
+            if isinstance(member, str):
+                member = tarfile.TarInfo(member)
+                member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def special(name, kind, linkname=""):
+    """Return the header of a link, a device or another kind, and no content."""
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, linkname
+    return member, b""
+
+
+LABELS = "oath/classifications/classifications.csv"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        special(LABELS, tarfile.SYMTYPE, "../../README"),
+        special(LABELS, tarfile.LNKTYPE, "oath/00_README"),
+        special(LABELS, tarfile.FIFOTYPE),
+        special(LABELS, tarfile.CHRTYPE),
+        special("oath/code", tarfile.SYMTYPE, "images"),
+        special("oath/features/auroral_feat.h5", tarfile.GNUTYPE_SPARSE),
+        ("/oath/00_README", b""),
+        ("oath\\..\\..\\00_README", b""),
+    ],
+    ids=["symbolic", "hard", "fifo", "device", "inside", "sparse", "root", "windows"],
+)
+def test_what_is_no_plain_file_or_folder_is_refused(archive, member):
+    """Also where it leads nowhere else; what came before is not left behind."""
+    write_archive(archive, ("oath/00_README", b"OATH"), member)
+    with pytest.raises(ValueError, match="refused to unpack"):
+        load_oath(archive)
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def test_long_chains_of_links_overwrite_nothing(archive):
+    """CVE-2025-4517: Python's own filter let them lead out of the folder."""
+    victim = archive.with_name("victim")
+    victim.write_bytes(b"precious")
+    members, inside, chain = [], "", ""
+    for letter in "abcdefghijklmnop":
+        members.append(special(f"{inside}{247 * 'd'}", tarfile.DIRTYPE))
+        members.append(special(f"{inside}{letter}", tarfile.SYMTYPE, 247 * "d"))
+        inside, chain = f"{inside}{247 * 'd'}/", f"{chain}{letter}/"
+    chain += 254 * "l"
+    members.append(special(chain, tarfile.SYMTYPE, 16 * "../"))
+    members.append(special("escape", tarfile.SYMTYPE, f"{chain}/../../victim"))
+    members.append(special("flag", tarfile.LNKTYPE, "escape"))
+    write_archive(archive, *members, ("flag", b"changed"))
+    with pytest.raises(ValueError, match="refused to unpack"):
+        load_oath(archive)
+    assert victim.read_bytes() == b"precious"
+    assert sorted(archive.parent.iterdir()) == [archive, victim]
+
+
+def test_only_what_oath_has_is_unpacked(archive, archive_bytes):
+    """Other files are passed over, and modes and owners are ours."""
+    with tarfile.open(fileobj=io.BytesIO(archive_bytes)) as tar:
+        members = [(m, tar.extractfile(m).read()) for m in tar if m.isfile()]
+    for member, _ in members:
+        member.mode = 0o6777
+    folder = "oath_v1.1/images/cropped_scaled"
+    for name in ("._00001.png", "06000.png", "1.png", "00001.png.exe", "sub/00001.png"):
+        members.append((f"{folder}/{name}", b"other"))
+    members += [("oath_v1.1/.git/hooks/post-checkout", b""), ("x/" + 200 * "y", b"")]
+    write_archive(archive, *members)
+    load_oath(archive, as_array=True, features=True)
+    folder = files.unpacked(archive)
+    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*.*")}
+    assert set(found) == {
+        "classifications/classifications.csv",
+        "classifications/train_test_split.csv",
+        "features/auroral_feat.h5",
+        *(f"images/cropped_scaled/{k:05d}.png" for k in range(1, N + 1)),
+    }
+    assert (folder / "00_README").read_text() == "OATH\n"
+    assert not any(path.stat().st_mode & 0o6111 for path in found.values())
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT])
+@pytest.mark.parametrize("top", ["", "./", "oath/", "./oath-1.1/"])
+def test_archives_of_any_tar_are_read(copy, archive, form, top):
+    """With any folder on top, or none."""
+    with tarfile.open(archive, "w:gz", format=form) as tar:
+        tar.add(copy, arcname=top or ".")
+    assert len(load_oath(archive, as_array=True).target) == N
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "message"),
+    [
+        ("oath/code/large", "MAX_BYTES", "unpacks to more than"),
+        ("oath/images/cropped_scaled/00001.png", "_MOST_OF_A_FILE", "has 5,000,000 b"),
+    ],
+)
+def test_bombs_are_refused(archive, monkeypatch, name, limit, message):
+    """Small archives of much, in what is passed over too; nothing of it stays."""
+    monkeypatch.setattr(files, limit, 10**6)
+    write_archive(archive, (name, bytes(5 * 10**6)))
+    assert archive.stat().st_size < 10_000
+    with pytest.raises(ValueError, match=f"refused to unpack .*{message}"):
+        load_oath(archive)
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def test_archives_of_many_files_are_refused(archive, monkeypatch):
+    """Also where none of them is written."""
+    monkeypatch.setattr(files, "_MOST_MEMBERS", 100)
+    write_archive(archive, *((f"oath/code/{k}", b"") for k in range(101)))
+    with pytest.raises(ValueError, match="refused .* more than 100 members"):
+        load_oath(archive)
+
+
+def test_no_file_is_written_twice(archive):
+    """Not even under another folder on top."""
+    write_archive(archive, (LABELS, b"1"), ("other" + LABELS[4:], b"2"))
+    with pytest.raises(ValueError, match=r"refused .*classifications\.csv' twice"):
+        load_oath(archive)
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def test_long_headers_are_not_read_into_memory(archive):
+    """As tarfile would, of whatever size they say they have."""
+    member = tarfile.TarInfo("name")
+    member.type, member.size = tarfile.XHDTYPE, 50 * 10**6
+    write_archive(archive, (member, bytes(member.size)), (LABELS, b"too short"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="expected a line class2"):
+            load_oath(archive)
+        assert tracemalloc.get_traced_memory()[1] < 10 * 10**6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_disk_that_is_full_names_the_file(archive, monkeypatch):
+    """And nothing is left of what was unpacked."""
+
+    def full(path, mode="r", *args, **params):
+        return open("/dev/full" if "x" in mode else path, mode.replace("x", "w"))
+
+    monkeypatch.setattr(files, "open", full, raising=False)
+    with pytest.raises(OSError, match=r"No space left on device: .*00_README'"):
+        load_oath(archive)
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def forget(archive):
+    """Remove what was unpacked."""
+    shutil.rmtree(files.unpacked(archive))
+
+
+def test_the_first_archive_is_the_one_that_is_trusted(archive, archive_bytes):
+    """Its SHA-256 is noted; another one is refused, until the note is deleted."""
+    load_oath(archive)
+    note = archive.with_name(f"{archive.name}.sha256")
+    assert note.read_text() == f"{sha256(archive_bytes)}  {archive.name}\n"
+    forget(archive)
+    write_archive(archive, (LABELS, b"other"))
+    other = sha256(archive.read_bytes())
+    with pytest.raises(ValueError, match=f"{sha256(archive_bytes)}, noted .*{other}"):
+        load_oath(archive)
+    assert sorted(archive.parent.iterdir()) == [archive, note]
+    note.write_text("nonsense")
+    with pytest.raises(ValueError, match="something else. Delete it if you trust"):
+        load_oath(archive)
+    note.unlink()
+    archive.write_bytes(archive_bytes)
+    assert len(load_oath(archive).target) == N
+
+
 # Download
 
 
@@ -531,6 +727,11 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     """Answer one request according to the server's plan."""
+
+    def do_HEAD(self):
+        """Say that there is a file."""
+        self.send_response(200)
+        self.end_headers()
 
     def do_GET(self):
         """Send the file."""
@@ -575,6 +776,7 @@ def serve(archive_bytes, monkeypatch):
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setattr(files, "URL", server.url)
+        monkeypatch.setattr(files, "HTTPS_URL", server.url)
         return server
 
     yield start
@@ -608,6 +810,7 @@ def test_fetch_downloads_once_and_leaves_no_partial_file(serve, home, archive_by
     assert sha256((home / files.ARCHIVE).read_bytes()) == sha256(archive_bytes)
     assert {path.name for path in home.iterdir()} == {
         files.ARCHIVE,
+        f"{files.ARCHIVE}.sha256",
         f"{files.ARCHIVE}.untar",
     }
     assert len(fetch(home, download_if_missing=False).target) == N
@@ -629,6 +832,77 @@ def test_fetch_logs_the_checksum_that_nobody_published(
     assert sha256(archive_bytes) in caplog.text
 
 
+def test_another_archive_than_the_first_is_not_downloaded(serve, home, archive_bytes):
+    """Once the archive and what was unpacked are deleted, but not the note."""
+    server = serve("range")
+    fetch(home)
+    (home / files.ARCHIVE).unlink()
+    forget(home / files.ARCHIVE)
+    server.data = archive_bytes + b"more"
+    expected = f"{sha256(archive_bytes)}.*{sha256(server.data)}.*To get it by hand"
+    with pytest.raises(OSError, match=expected):
+        fetch(home)
+    assert [path.name for path in home.iterdir()] == [f"{files.ARCHIVE}.sha256"]
+    server.data = archive_bytes
+    assert len(fetch(home).target) == N
+
+
+def test_the_sha256_may_be_given(serve, home, archive_bytes):
+    """It is compared at the download and later; only an archive can be compared."""
+    serve("range")
+    right, wrong = sha256(archive_bytes), sha256(b"other")
+    with pytest.raises(OSError, match=f"{wrong}.*{right}"):
+        fetch(home, sha256=wrong)
+    assert list(home.iterdir()) == []
+    for _ in range(2):
+        assert len(fetch(home, sha256=right).target) == N
+    with pytest.raises(ValueError, match=f"{wrong}, as given, .*{right}"):
+        fetch(home, sha256=wrong)
+    (home / files.ARCHIVE).unlink()
+    with pytest.raises(ValueError, match="an unpacked copy with"):
+        fetch(home, sha256=right)
+    with pytest.raises(ValueError, match="expected 64 hexadecimal digits.*'abc'"):
+        fetch(home, sha256="abc")
+
+
+def test_https_comes_first(serve, home):
+    """Then http is not asked for anything, and there is nothing to warn of."""
+    server = serve("range")
+    files.URL = "http://127.0.0.1:1/oath.tgz"  # restored by the fixture
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fetch(home)
+    assert server.asked == [""]
+
+
+@pytest.mark.parametrize("known", ["nothing", "given", "noted"])
+def test_plain_http_is_warned_of_unless_the_hash_is_known(
+    serve, home, archive_bytes, monkeypatch, known
+):
+    """The warning has the SHA-256, to compare."""
+    serve("range")
+    monkeypatch.setattr(files, "HTTPS_URL", "https://127.0.0.1:1/oath.tgz")
+    found = sha256(archive_bytes)
+    if known == "noted":
+        home.mkdir(parents=True)
+        (home / f"{files.ARCHIVE}.sha256").write_text(f"{found}  {files.ARCHIVE}\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        fetch(home, sha256=found if known == "given" else None)
+    assert len(caught) == (known == "nothing")
+    for warning in caught:
+        assert "plain http" in str(warning.message) and found in str(warning.message)
+
+
+def test_an_archive_beyond_the_limit_is_not_downloaded(serve, home, monkeypatch):
+    """Nothing of it is kept."""
+    serve("range")
+    monkeypatch.setattr(files, "MAX_BYTES", 100_000)
+    with pytest.raises(OSError, match=r"at most 100,000.*To get it by hand"):
+        fetch(home)
+    assert list(home.iterdir()) == []
+
+
 def test_a_broken_download_goes_on_at_the_next_call(serve, home, archive_bytes):
     """The half that came is kept, and only the other half is asked for."""
     server = serve("half", "range")
@@ -647,7 +921,8 @@ def test_a_killed_process_resumes(serve, home, archive_bytes):
     code = (
         "import pathlib; from sksimclr._machine.download import download; "
         f"home = pathlib.Path({str(home)!r}); "
-        f"download({server.url!r}, home / {files.ARCHIVE!r}, n_retries=0, delay=0)"
+        f"download({server.url!r}, home / {files.ARCHIVE!r}, n_retries=0, delay=0, "
+        "max_bytes=10**6)"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
     part = home / f"{files.ARCHIVE}.part"
@@ -740,6 +1015,7 @@ def test_a_missing_file_is_not_tried_again(serve, home):
 def test_no_server_at_all_is_an_os_error(home, monkeypatch):
     """A refused connection names the file to get by hand."""
     monkeypatch.setattr(files, "URL", "http://127.0.0.1:1/oath.tgz")
+    monkeypatch.setattr(files, "HTTPS_URL", "https://127.0.0.1:1/oath.tgz")
     with pytest.raises(OSError, match="To get it by hand"):
         fetch(home)
 
@@ -793,7 +1069,9 @@ def test_a_known_hash_accepts_the_right_file(serve, home, archive_bytes, left):
     elif left == "file":
         path.write_bytes(b"wrong")
     for _ in range(2):
-        download(server.url, path, n_retries=0, delay=0, known_hash=right)
+        download(
+            server.url, path, n_retries=0, delay=0, max_bytes=10**6, known_hash=right
+        )
     assert server.asked == ["bytes=1000-" if left == "part" else ""]
     assert path.read_bytes() == archive_bytes
     assert list(home.iterdir()) == [path]
@@ -802,7 +1080,8 @@ def test_a_known_hash_accepts_the_right_file(serve, home, archive_bytes, left):
 def test_a_known_hash_refuses_a_damaged_file(serve, home, archive_bytes):
     """Both hashes are in the message, and nothing stays, not even for a resume."""
     server = serve("range")
-    params = {"n_retries": 3, "delay": 0, "known_hash": f"sha256:{sha256(b'other')}"}
+    params = {"n_retries": 3, "delay": 0, "max_bytes": 10**6}
+    params["known_hash"] = f"sha256:{sha256(b'other')}"
     both = f"{sha256(b'other')} .*{sha256(archive_bytes)}"
     for _ in range(2):
         with pytest.raises(ValueError, match=both):

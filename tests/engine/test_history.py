@@ -52,6 +52,14 @@ def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+def test_a_clock_that_stands_still_divides_nothing_by_zero(rng, monkeypatch):
+    """The time that an epoch took may be nothing, or less where a clock is set."""
+    monkeypatch.setattr("skorch.callbacks.logging.time.time", lambda: 1e9)
+    simclr = tiny_simclr(max_epochs=2).fit(rng.random((20, 8, 8)))
+    assert [row["seconds"] for row in simclr.history_] == [0, 0]
+    assert all(np.isfinite(row["images_per_second"]) for row in simclr.history_)
+
+
 def test_history_of_one_batch_equals_the_metrics_of_its_projections(rng):
     """Of the views that the encoder saw, in training mode, computed again by hand."""
     simclr = tiny_simclr(
