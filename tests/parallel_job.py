@@ -99,6 +99,7 @@ EQUAL = {
     "1d": {"encoder": flat_encoder, "optimizer": "sgd", "lr_schedule": "cosine"},
     "layers": {"encoder": cumulative_encoder, "optimizer": "sgd", "lr": 0.1},
     "resnet18": {"encoder": Precise, "optimizer": "sgd", "max_epochs": 1},
+    "sequences": {"optimizer": "sgd"},
 }
 
 
@@ -107,7 +108,9 @@ def fit_equal(name, n_processes):
     params = {"max_epochs": 3, "lr": 1e-2, "projection_dim": 16}
     params |= {"augmentations": (SecondFlipped(),)} | EQUAL[name]
     images = make_images(36 if name == "resnet18" else 70)
-    return tiny_simclr(batch_size=32 // n_processes, **params).fit(images)
+    sequences = np.arange(70) // 7 if name == "sequences" else None
+    simclr = tiny_simclr(batch_size=32 // n_processes, **params)
+    return simclr.fit(images, sequences=sequences)
 
 
 def make_run(folder=None, **params):
