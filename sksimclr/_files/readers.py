@@ -36,6 +36,7 @@ _READERS: dict[str, ReaderFunction] = {
     ".npy": read_npy,
 }
 _OURS = tuple(_READERS.values())
+_ROOM = 1 << 26  # bytes that any file may need
 _GROUP = "sksimclr.readers"  # of entry points
 _SPEAKING = (ValueError, OSError, SyntaxError, EOFError)  # whose text says enough
 
@@ -312,8 +313,12 @@ class Reader:
             raise _unreadable(path, "it is not a regular file")
         try:
             frames = self.function(path)
-        except (FileNotFoundError, ImportError, MemoryError, UnreadableFileError):
+        except (FileNotFoundError, ImportError, UnreadableFileError):
             raise
+        except MemoryError as error:
+            if not self._is_ours() or not _is_room():
+                raise
+            raise _unreadable(path, "it needs more memory than there is") from error
         except Exception as error:  # damaged files make decoders raise anything
             reason = str(error) if isinstance(error, _SPEAKING) else repr(error)
             raise _unreadable(path, reason or repr(error)) from error
@@ -321,6 +326,18 @@ class Reader:
         if problem:
             raise _unreadable(path, f"its reader {_name(self.function)} {problem}")
         return _in_our_types(frames)
+
+    def _is_ours(self) -> bool:
+        return self.function in (*_OURS, read_other_picture)
+
+
+def _is_room() -> bool:
+    """Say whether there is memory: who lacked it then asked for too much."""
+    try:
+        np.empty(_ROOM, np.uint8)
+    except MemoryError:
+        return False
+    return True
 
 
 def _unreadable(path: Path, reason: str) -> UnreadableFileError:

@@ -214,3 +214,26 @@ def test_other_arrays_are_refused(tmp_path, array, said):
     np.save(tmp_path / "x.npy", array, allow_pickle=True)
     with pytest.raises(UnreadableFileError, match=said):
         read_frames(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("word", ["-" * 9_000, "-" * 300, "(" * 190, "[" * 900])
+def test_array_whose_header_cannot_be_parsed_is_refused(tmp_path, word):
+    """Python's parser runs out of memory, or of depth, for some of them."""
+    header = f"{{'descr': '<u2', 'fortran_order': False, 'shape': {word}1}}\n".encode()
+    size = len(header).to_bytes(2, "little")
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\1\0" + size + header + bytes(99))
+    with pytest.raises(UnreadableFileError, match="x.npy"):
+        read_frames(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_headers_that_exhaust_the_parser_are_refused(tmp_path, monkeypatch, error):
+    """However short they are."""
+
+    def exhausted(*_, **__):
+        raise error
+
+    monkeypatch.setattr(np.lib.format, "read_array_header_1_0", exhausted)
+    np.save(tmp_path / "x.npy", np.zeros((6, 7), "u2"))
+    with pytest.raises(UnreadableFileError, match="header is no description"):
+        read_frames(tmp_path / "x.npy")
