@@ -20,7 +20,7 @@ _LIKE_ESCAPED = re.compile(rf"\\(?={_ESCAPED.pattern[2:]})")
 
 
 def as_text(path: str | os.PathLike[str]) -> str:
-    """Return a path as text that can be written: what is not UTF-8 as ``\\udc..``."""
+    r"""Return a path as text that can be written: what is not UTF-8 as ``\udc..``."""
     text = _LIKE_ESCAPED.sub(r"\\u005c", os.fspath(path))
     return text.encode("utf-8", "backslashreplace").decode()
 
