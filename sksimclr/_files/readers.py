@@ -231,8 +231,8 @@ def read_image(path: AnyPath) -> NDArray[Any]:
     ----------
     path : str or path-like
         What reads it depends on the ending of its name, as in :func:`read_frames`.
-        Where there is no reader, or one of ours fails, Pillow is asked, which goes by
-        what is in the file.
+        Where there is no reader, or one of ours fails, what is in the file counts:
+        PNG, JPEG, TIFF, BMP, GIF, PPM or WebP.
 
     Returns
     -------
@@ -265,7 +265,7 @@ def read_image(path: AnyPath) -> NDArray[Any]:
 
 
 def _one_way_or_the_other(path: AnyPath) -> Frames:
-    """Read all that is in a file, by its name or as Pillow knows its contents."""
+    """Read all that is in a file, by its name or by its contents."""
     suffix = _suffix_of(path)
     if suffix is None:
         return Reader(read_other_picture).as_stored(path)
