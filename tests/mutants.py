@@ -351,25 +351,30 @@ class Reader:
 
 def _serve(pipe, sources, inflater, others):
     """Read one file after the other, with limited memory."""
-    import resource  # which not all systems have
-
     if inflater is not None:
         compressed.zlib = importlib.import_module(inflater)
     for suffix, reader in others.items():
         register_reader(suffix, reader)
-    limit = _status("VmSize") + (MEGABYTES << 20)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    limit_memory()
     originals = {form: read_frames(path) for form, path in sources.items()}
     while True:
         path = pipe.recv()
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of memory
-        before, began = _status("VmRSS"), time.perf_counter()
+        before, began = memory_in_use("VmRSS"), time.perf_counter()
         outcome, detail = _try(path, format_of(path, sources), originals)
         seconds = time.perf_counter() - began
-        pipe.send((outcome, detail, seconds, (_status("VmHWM") - before) / 2**20))
+        pipe.send((outcome, detail, seconds, (memory_in_use("VmHWM") - before) / 2**20))
 
 
-def _status(name):
+def limit_memory():
+    """Let this process have no more than `MEGABYTES` beyond what it has."""
+    import resource  # which not all systems have
+
+    limit = memory_in_use("VmSize") + (MEGABYTES << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def memory_in_use(name):
     """Return a number of bytes that Linux tells of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith(name)]

@@ -5,6 +5,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from sksimclr._files.file_names import as_path
+
 _MOST_NAMED = 5
 
 
@@ -108,7 +110,7 @@ def _cells(path, reader):
 
 def _find(text, by_name):
     """Return the file that a row names."""
-    wanted = Path(text)
+    wanted = Path(as_path(text))
     same_name = by_name.get(wanted.name, [])
     if wanted.is_absolute():
         found = [file for file in same_name if file.resolve() == wanted.resolve()]

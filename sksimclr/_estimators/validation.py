@@ -12,7 +12,7 @@ from sklearn.base import _fit_context as validates_parameters
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, validate_data
 
-from sksimclr._images.images import as_images, is_lazy, is_path_sequence
+from sksimclr._images.images import FileImages, as_images, is_lazy, is_path_sequence
 
 __all__ = [
     "Interval",
@@ -77,9 +77,10 @@ def check_images(estimator, X, *, reset, min_images=1):
     elif fitted_shape and with_channels(images.image_shape) != with_channels(
         fitted_shape
     ):
+        which = f" as {images.name(0)}" if isinstance(images, FileImages) else ""
         raise ValueError(
-            f"X has images of shape {images.image_shape}, but {name} was fitted on "
-            f"images of shape {fitted_shape}. Resize or crop them first."
+            f"X has images of shape {images.image_shape}{which}, but {name} was fitted "
+            f"on images of shape {fitted_shape}. Resize or crop them first."
         )
     return images
 

@@ -13,6 +13,8 @@ from sksimclr._files.compressed import read_bytes
 from sksimclr._files.file_names import named_frames
 from sksimclr._files.frames import Frames
 
+_MAX_HEADER = 1024  # characters; that of an image has 118
+
 
 def read_npy(path: Path) -> Frames:
     """Read an array that :func:`numpy.save` has written.
@@ -57,11 +59,12 @@ def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     Raises a ValueError for what is not an array of images; one (H, W) gets an axis.
     """
     file = io.BytesIO(data[: 1 << 16])
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    else:
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+    is_first = np.lib.format.read_magic(file) == (1, 0)
+    read = getattr(np.lib.format, f"read_array_header_{1 if is_first else 2}_0")
+    try:
+        shape, fortran, dtype = read(file, max_header_size=_MAX_HEADER)
+    except (MemoryError, RecursionError) as error:  # Python parses the header
+        raise ValueError("its header is no description of an array") from error
     if dtype.hasobject or dtype.kind not in "biuf" or not 2 <= len(shape) <= 4:
         raise ValueError(
             "expected an array of numbers of shape (H, W), (n, H, W) or (n, H, W, C), "

@@ -25,6 +25,7 @@ _LEAP_SECONDS = {  # TAI - UTC in seconds, since digital cameras look at the sky
     "2015-07-01": 36,
     "2017-01-01": 37,
 }
+_MOST_NAMED = 20  # variables, in a message
 _LAST_SECOND = 2**32  # of the years that a time is believed to be in, to 2106
 
 
@@ -77,6 +78,7 @@ def _image_variable(file: CDFFile) -> str:
         if _IMAGES.fullmatch(name.lower()) and is_image:
             return name
     found = [f"{name} {v.dtype} {v.shape}" for name, v in file.variables.items()]
+    found[_MOST_NAMED:] = ["..."] if len(found) > _MOST_NAMED else []
     raise ValueError(
         "expected a variable of integers (row, column) for each frame with a name like "
         f"thg_asf_gill, got these variables: {', '.join(found) or 'none'}. "
@@ -90,8 +92,9 @@ def _unsigned(images: NDArray[Any]) -> tuple[NDArray[Any], str]:
         return images, ""
     n_negative = int((images < 0).sum())
     damage = f"{n_negative:,} of its values are below zero and read as 0"
-    dtype = np.dtype(f"u{images.dtype.itemsize}")
-    return np.maximum(images, 0).astype(dtype), damage if n_negative else ""
+    if n_negative:
+        images = np.maximum(images, 0)
+    return images.view(f"u{images.dtype.itemsize}"), damage if n_negative else ""
 
 
 def _disagreement(file: CDFFile, name: str, n_frames: int) -> str:

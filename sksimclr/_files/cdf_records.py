@@ -37,6 +37,7 @@ _TYPES = {1: "i1", 2: "i2", 4: "i4", 8: "i8", 11: "u1", 12: "u2", 14: "u4", 21: 
 _TYPES |= {22: "f8", 31: "f8", 33: "i8", 41: "i1", 44: "f4", 45: "f8"}
 _TT2000 = 33  # the type of times in nanoseconds with leap seconds
 _MAX_DIMS = 10
+_ENTRY_BYTES = 16  # of an index
 _MAX_BLOCKS = 1_000_000  # of one variable
 _Block = tuple[int, int, int]  # first record, last record, position
 
@@ -70,6 +71,7 @@ class CDFFile:
 
     def __init__(self, path: Path):
         raw = read_bytes(path)
+        self._n_stored = len(raw)
         self._data = memoryview(_uncompressed(raw))
         cdr = self._record(8, _CDR, 48)
         encoding, flags = struct.unpack_from(">ii", cdr, 28)
@@ -173,7 +175,7 @@ class CDFFile:
     def _check_memory(self, variable: Variable, name: str) -> None:
         """Raise a ValueError if a variable cannot be as large as it is said to be."""
         n_bytes = variable.record_bytes * variable.n_records
-        check_size(n_bytes)
+        check_size(n_bytes, self._n_stored)
         ratio = DEFLATE_RATIO if variable.is_compressed else 1
         if variable.record_bytes > ratio * len(self._data):
             raise ValueError(
@@ -185,6 +187,7 @@ class CDFFile:
         """Return (first record, last record, position) of all blocks, and damage."""
         blocks: list[_Block] = []
         waiting, seen, damage = [variable.index_at], set[int](), ""
+        room = len(self._data) // _ENTRY_BYTES
         while waiting:
             position = waiting.pop()
             if not position or position in seen:
@@ -196,6 +199,9 @@ class CDFFile:
                 damage = damage or str(error)
                 continue
             waiting.append(following)
+            room -= max(1, len(entries))
+            if room < 0:
+                raise ValueError("its indices overlap: they are larger than the file")
             for first, last, place in entries:
                 is_index = self._kind(place) == _VXR
                 waiting += [place] if is_index else []
@@ -220,7 +226,7 @@ class CDFFile:
     ) -> NDArray[Any]:
         """Return the values (n_records, n_values) of a block as they are stored."""
         n_bytes = n_records * variable.record_bytes
-        check_size(n_bytes)
+        check_size(n_bytes, self._n_stored)
         if self._kind(position) == _CVVR:
             block = self._record(position, _CVVR, 24)
             size = _at(">q", block, 16)
@@ -287,7 +293,7 @@ def _uncompressed(raw: bytes) -> bytes:
         raise ValueError(
             f"its compression of kind {kind} to {n_bytes:,} bytes cannot be undone"
         )
-    check_size(n_bytes)
+    check_size(n_bytes, len(raw))
     return raw[:8] + inflate(ccr[32:], n_bytes)
 
 

@@ -11,12 +11,14 @@ try:  # takes a third less time than zlib
 except ImportError:
     import zlib  # type: ignore[no-redef]
 
-MAX_BYTES = 1 << 30  # of one file, when decompressed
+MAX_BYTES = 1 << 30  # of one file, when decompressed; and no more than
+_FREE_BYTES = 1 << 28  # or, if that is more,
+_MAX_RATIO = 20  # times its size: frames of the sky become some five times smaller
 DEFLATE_RATIO = 1032  # no compressed byte becomes more
 GZIP = b"\x1f\x8b"  # what such data begin with
 ENOUGH = 1 << 16  # decompressed bytes, to tell what they are
 
-_CHUNK = 1 << 18  # compressed bytes taken at a time
+_CHUNK = 1 << 14  # compressed bytes taken at a time
 _MAX_MEMBERS = 100_000  # of a gzip file
 _GZIP_FORMAT = 31  # zlib's number for data with a header and a checksum
 
@@ -34,16 +36,21 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     Raises a ValueError if it has more than `MAX_BYTES`.
     """
     with open(path, "rb") as file:
-        check_size(os.fstat(file.fileno()).st_size)
-        return file.read()
+        n_bytes = os.fstat(file.fileno()).st_size
+        check_size(n_bytes)
+        return file.read(n_bytes)
 
 
-def check_size(n_bytes: int) -> None:
-    """Raise a ValueError if a file holds too much."""
-    if n_bytes > MAX_BYTES:
+def check_size(n_bytes: int, n_stored: int | None = None) -> None:
+    """Raise a ValueError if a file holds too much, for the `n_stored` bytes it has."""
+    most, of_what = MAX_BYTES, "one file"
+    if n_stored is not None and n_bytes <= most:
+        most = max(_FREE_BYTES, _MAX_RATIO * n_stored)
+        of_what = f"a file of {n_stored:,} bytes"
+    if n_bytes > most:
         raise ValueError(
             f"it holds {n_bytes:,} bytes or more when decompressed. At most "
-            f"{MAX_BYTES:,} are read of one file. Split it, or register a reader of "
+            f"{most:,} are read of {of_what}. Split it, or register a reader of "
             "your own."
         )
 
@@ -97,7 +104,7 @@ def _gunzip(raw: memoryview, check: Callable[[bytes], None]) -> Content:
         parts.append(_decompress(member, chunk))
         position += len(chunk) - len(member.unused_data)
         size += len(parts[-1])
-        check_size(size)
+        check_size(size, len(raw))
         if size - len(parts[-1]) < ENOUGH <= size:
             check(b"".join(parts))
     damage = "" if member.eof else "its compressed data end too early"

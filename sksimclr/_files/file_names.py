@@ -15,6 +15,19 @@ _NAME = re.compile(
     r"(?<!\d)(?P<date>(?:19|20)\d{6})[_T-]?(?P<time>\d{4}(?:\d\d)?)(?!\d)"
     r"(?:_(?!full|wide)(?P<site>[a-zA-Z]{4})(?=[_.]))?"
 )
+_ESCAPED = re.compile(r"\\u(d[89a-f][0-9a-f]{2}|005c)")  # no text of UTF-8
+_LIKE_ESCAPED = re.compile(rf"\\(?={_ESCAPED.pattern[2:]})")
+
+
+def as_text(path: str | os.PathLike[str]) -> str:
+    r"""Return a path as text that can be written: what is not UTF-8 as ``\udc..``."""
+    text = _LIKE_ESCAPED.sub(r"\\u005c", os.fspath(path))
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def as_path(text: str) -> str:
+    """Return the path of which :func:`as_text` made a text."""
+    return _ESCAPED.sub(lambda escaped: chr(int(escaped[1], 16)), text)
 
 
 def site_and_time(path: str | os.PathLike[str]) -> tuple[str, np.datetime64]:

@@ -14,11 +14,17 @@ from PIL import Image, UnidentifiedImageError
 from sksimclr._files.compressed import check_size, read_bytes
 from sksimclr._files.file_names import named_frames
 from sksimclr._files.frames import Frames
+from sksimclr._files.tiff import count_pages
 
 _HINT = "Files of other formats need a reader: sksimclr.archive.register_reader"
-_FORMATS = ("PNG", "JPEG", "TIFF")
+_FORMATS = ("PNG", "JPEG", "TIFF")  # Pillow would run other programs for some
+_ALL_FORMATS = (*_FORMATS, "BMP", "GIF", "PPM", "WEBP")
 _AS_COLOURS = {"P": "RGB", "CMYK": "RGB"}  # what is not light, as light
-_MAX_PIXELS = 1 << 26  # of one image: 8,192 x 8,192
+_MAX_PIXELS = 1 << 26  # of one image: 8,192 x 8,192; half as many if decoding is dear
+_MAX_STRIPS = 1 << 18  # of the images in a file
+_MAX_SCANS = 100  # of a JPEG, each of which may be as much work as the image
+_WIDE = ("RGB;16B", "RGBA;16B")  # modes of which Pillow keeps half
+_SCAN = b"\xff\xda"  # what begins one
 _PIXEL_BYTES = 8  # of any mode, as Pillow or NumPy keeps it
 
 
@@ -47,14 +53,15 @@ def read_picture(path: Path) -> Frames:
 
 
 def read_other_picture(path: Path) -> Frames:
-    """Read an image in any format that Pillow knows, as :func:`read_picture` does."""
-    return _read(path, None)
+    """Read a BMP, GIF, PPM or WebP image too, as :func:`read_picture` does."""
+    return _read(path, _ALL_FORMATS)
 
 
-def _read(path: Path, formats: tuple[str, ...] | None) -> Frames:
-    """Read what :func:`read_picture` says, in some formats or in all."""
+def _read(path: Path, formats: tuple[str, ...]) -> Frames:
+    """Read what :func:`read_picture` says, in some formats."""
     data = read_bytes(path)  # Pillow maps files it opens by name, which may shrink
-    expected, hint = ("a PNG, JPEG or TIFF", "") if formats else ("an", f". {_HINT}")
+    expected = f"a {', '.join(formats[:-1])} or {formats[-1]}"
+    hint = "" if formats == _FORMATS else f". {_HINT}"
     try:
         n_pages, damage = _check(data, formats)
         images = _decode(data, n_pages)
@@ -68,10 +75,13 @@ def _read(path: Path, formats: tuple[str, ...] | None) -> Frames:
 
 def _decode(data: bytes, n_pages: int) -> NDArray[Any]:
     """Return the images in a file, (n, H, W) or (n, H, W, C)."""
-    pages, first = [], None
+    images, first, n_strips = None, None, 0
     with _open(data) as image:
         for number in range(n_pages):
             image.seek(number)
+            n_strips += len(image.tile)
+            if n_strips > _MAX_STRIPS:
+                raise ValueError(f"it is cut into more than {_MAX_STRIPS:,} strips")
             form = image.size, _AS_COLOURS.get(image.mode, image.mode)
             first = first or form
             if form != first:
@@ -79,27 +89,39 @@ def _decode(data: bytes, n_pages: int) -> NDArray[Any]:
                     f"all frames of a file must be alike. Expected {first} (size and "
                     f"Pillow's mode) as in frame 0, got {form} in frame {number}"
                 )
-            pages.append(_pixels(image, data))
-    return pages[0][np.newaxis] if n_pages == 1 else np.stack(pages)
+            pixels = _pixels(image, data)
+            if n_pages == 1:
+                return pixels[np.newaxis]
+            if images is None:
+                images = np.empty((n_pages, *pixels.shape), pixels.dtype)
+            images[number] = pixels
+    assert images is not None
+    return images
 
 
-def _open(data: bytes) -> Any:
-    return Image.open(io.BytesIO(data))
+def _open(data: bytes, formats: tuple[str, ...] = _ALL_FORMATS) -> Any:
+    return Image.open(io.BytesIO(data), formats=formats)
 
 
-def _check(data: bytes, formats: tuple[str, ...] | None) -> tuple[int, str]:
+def _check(data: bytes, formats: tuple[str, ...]) -> tuple[int, str]:
     """Return the number of images in a file, and what is wrong with it.
 
     Raises a ValueError if it is too large.
     """
-    with Image.open(io.BytesIO(data), formats=formats) as image:
-        n_pixels, n_pages = math.prod(image.size), getattr(image, "n_frames", 1)
-        if n_pixels > _MAX_PIXELS:
+    n_pages = count_pages(data)
+    with _open(data, formats) as image:
+        n_pixels = math.prod(image.size)
+        most = _MAX_PIXELS // (2 if _is_dear(image) else 1)
+        if n_pixels > most:
             raise ValueError(
                 f"it has {image.width:,} x {image.height:,} pixels. At most "
-                f"{_MAX_PIXELS:,} are read"
+                f"{most:,} are read of such an image"
             )
+        if image.format != "TIFF":
+            n_pages = getattr(image, "n_frames", 1)
         check_size(n_pixels * n_pages * _PIXEL_BYTES)
+        if image.format in ("JPEG", "MPO") and data.count(_SCAN) > _MAX_SCANS:
+            raise ValueError(f"it is a JPEG of more than {_MAX_SCANS} scans")
         if image.format == "PNG":
             image.verify()  # checksums, which are not looked at otherwise
         return n_pages, _following(image, len(data))
@@ -116,8 +138,11 @@ def _pixels(image: Any, data: bytes) -> NDArray[Any]:
         )
     is_odd = mode in _AS_COLOURS
     pixels = np.array(image.convert(_AS_COLOURS[mode]) if is_odd else image)
-    if raw_mode in ("RGB;16B", "RGBA;16B"):
-        return (pixels.astype(np.uint16) << 8) | _low_bytes(data)
+    if raw_mode in _WIDE:
+        wide = pixels.astype(np.uint16)
+        wide <<= 8
+        wide |= _low_bytes(data)
+        return wide
     if mode == "I" and image.format in ("PNG", "PPM"):
         return pixels.astype(np.uint16)  # Pillow reads their 16 bits as 32
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
@@ -132,6 +157,11 @@ def _low_bytes(data: bytes) -> NDArray[np.uint8]:
         codec, extents, offset, raw_mode = image.tile[0]
         image.tile = [(codec, extents, offset, raw_mode.replace("16B", "16L"))]
         return np.array(image)
+
+
+def _is_dear(image: Any) -> bool:
+    """Say whether decoding takes memory twice: 16-bit colours, a JPEG in many scans."""
+    return _raw_mode(image) in _WIDE or "progressive" in image.info
 
 
 def _raw_mode(image: Any) -> str:

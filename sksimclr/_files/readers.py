@@ -36,6 +36,7 @@ _READERS: dict[str, ReaderFunction] = {
     ".npy": read_npy,
 }
 _OURS = tuple(_READERS.values())
+_ROOM = 1 << 26  # bytes that any file may need
 _GROUP = "sksimclr.readers"  # of entry points
 _SPEAKING = (ValueError, OSError, SyntaxError, EOFError)  # whose text says enough
 
@@ -230,8 +231,8 @@ def read_image(path: AnyPath) -> NDArray[Any]:
     ----------
     path : str or path-like
         What reads it depends on the ending of its name, as in :func:`read_frames`.
-        Where there is no reader, or one of ours fails, Pillow is asked, which goes by
-        what is in the file.
+        Where there is no reader, or one of ours fails, what is in the file counts:
+        PNG, JPEG, TIFF, BMP, GIF, PPM or WebP.
 
     Returns
     -------
@@ -264,7 +265,7 @@ def read_image(path: AnyPath) -> NDArray[Any]:
 
 
 def _one_way_or_the_other(path: AnyPath) -> Frames:
-    """Read all that is in a file, by its name or as Pillow knows its contents."""
+    """Read all that is in a file, by its name or by its contents."""
     suffix = _suffix_of(path)
     if suffix is None:
         return Reader(read_other_picture).as_stored(path)
@@ -312,8 +313,12 @@ class Reader:
             raise _unreadable(path, "it is not a regular file")
         try:
             frames = self.function(path)
-        except (FileNotFoundError, ImportError, MemoryError, UnreadableFileError):
+        except (FileNotFoundError, ImportError, UnreadableFileError):
             raise
+        except MemoryError as error:
+            if not self._is_ours() or not _is_room():
+                raise
+            raise _unreadable(path, "it needs more memory than there is") from error
         except Exception as error:  # damaged files make decoders raise anything
             reason = str(error) if isinstance(error, _SPEAKING) else repr(error)
             raise _unreadable(path, reason or repr(error)) from error
@@ -321,6 +326,18 @@ class Reader:
         if problem:
             raise _unreadable(path, f"its reader {_name(self.function)} {problem}")
         return _in_our_types(frames)
+
+    def _is_ours(self) -> bool:
+        return self.function in (*_OURS, read_other_picture)
+
+
+def _is_room() -> bool:
+    """Say whether there is memory: who lacked it then asked for too much."""
+    try:
+        np.empty(_ROOM, np.uint8)
+    except MemoryError:
+        return False
+    return True
 
 
 def _unreadable(path: Path, reason: str) -> UnreadableFileError:

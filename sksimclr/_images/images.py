@@ -89,9 +89,10 @@ class Images(ABC):
         """
         pixels = self.read(rows)
         pixels = pixels.reshape(len(pixels), *self.image_shape[:2], self.n_channels)
-        if pixels.dtype != np.uint8:
-            pixels = as_floats(pixels)
-        return np.array(np.moveaxis(pixels, -1, 1), order="C", copy=True)
+        pixels = np.moveaxis(pixels, -1, 1)
+        if pixels.dtype == np.uint8:
+            return np.array(pixels, order="C", copy=True)
+        return as_floats(pixels)
 
 
 class ArrayImages(Images):
@@ -247,7 +248,7 @@ def is_lazy(X: Any) -> bool:
 
 def as_floats(pixels: NDArray[Any]) -> NDArray[np.float32]:
     """Cast to float32; integers of 8 or 16 bits are scaled by their maximum."""
-    floats = pixels.astype(np.float32)
+    floats = pixels.astype(np.float32, order="C")
     if pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2:
         floats *= np.float32(1 / np.iinfo(pixels.dtype).max)
     return floats

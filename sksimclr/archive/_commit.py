@@ -91,8 +91,8 @@ def put_right(catalogue, paths):
     Parameters
     ----------
     catalogue : str or path-like
-    paths : list of str
-        Files that can be read again.
+    paths : iterable of str
+        Files that can be read again, as the catalogue has them.
 
     Returns
     -------

@@ -10,6 +10,7 @@ from itertools import groupby
 from joblib import cpu_count
 from tqdm import tqdm
 
+from sksimclr._files.file_names import as_text
 from sksimclr._files.finding import find_paths
 from sksimclr._files.readers import reader_for
 from sksimclr.archive._catalogue import locked, require_pyarrow, start
@@ -185,7 +186,7 @@ def label_archive(
             forget_unread(catalogue)
         parts, n_to_do = [], []
         for _ in range(_N_ROUNDS):
-            done = put_right(catalogue, paths)
+            done = put_right(catalogue, map(as_text, paths))
             groups = list(_groups(paths, done, part_bytes))
             n_to_do.append(sum(len(group.files) for group in groups))
             if not groups:
@@ -243,9 +244,9 @@ def _groups(paths, done, part_bytes):
 
 def _group(files, done):
     """Yield one group of the files that are not done, if there are any."""
-    files = tuple(file for file in files if file not in done)
+    files = tuple(file for file in files if as_text(file) not in done)
     if files:
-        name = hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
+        name = hashlib.sha256("\n".join(map(as_text, files)).encode()).hexdigest()[:16]
         yield Group(name, files, tuple(map(reader_for, files)))
 
 

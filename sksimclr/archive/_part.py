@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from sksimclr._files.file_names import as_text
 from sksimclr.archive._catalogue import UNKNOWN
 from sksimclr.archive._commit import write_part
 from sksimclr.archive._quality import WITHOUT_LABEL, frame_quality
@@ -80,7 +81,9 @@ def label_group(labeller, group, catalogue, stop=None):
 
 def fail_group(group, catalogue, reason):
     """Note one reason for all files of a group, which are done with it."""
-    files = [{"file": file, "n_frames": 0, "reason": reason} for file in group.files]
+    files = [
+        {"file": as_text(file), "n_frames": 0, "reason": reason} for file in group.files
+    ]
     return _write(catalogue, group, [], files)
 
 
@@ -159,7 +162,7 @@ class _Part:
     def add(self, file, reader):
         """Read a file and label what has come together by then."""
         number = len(self.files)
-        self.files.append({"file": file, "n_frames": 0, "reason": ""})
+        self.files.append({"file": as_text(file), "n_frames": 0, "reason": ""})
         self._rows.append([])
         try:
             frames = reader(file)
@@ -168,7 +171,10 @@ class _Part:
         except Exception as error:  # a reader may be a stranger's
             self._fail(number, error)
             return
-        self.files[number] |= {"n_frames": len(frames), "reason": frames.damage}
+        self.files[number] |= {
+            "n_frames": len(frames),
+            "reason": as_text(frames.damage),
+        }
         size = _chunk_size(frames.images.shape)
         for start in range(0, len(frames), size):
             self._wait(_piece(number, frames, slice(start, start + size)), size)
@@ -217,7 +223,7 @@ class _Part:
         """Note why a file has no rows."""
         reason = str(error) if isinstance(error, ValueError) else repr(error)
         self._rows[number] = []
-        self.files[number] |= {"n_frames": 0, "reason": reason or repr(error)}
+        self.files[number] |= {"n_frames": 0, "reason": as_text(reason or repr(error))}
 
     def tables(self):
         """Return (site, date, table) for all sites and dates."""

@@ -169,10 +169,11 @@ def read_columns(night, central):
 
 def _read_again(file, last):
     """Return the images of a file, which must have one with number `last`."""
+    from sksimclr._files.file_names import as_path
     from sksimclr._files.readers import read_frames
 
     try:
-        images = read_frames(file).images
+        images = read_frames(as_path(file)).images
     except (OSError, ValueError) as error:
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
         raise kind(

@@ -19,6 +19,7 @@ from tiny import tiny_simclr
 
 from sksimclr import AuroraPreprocessor
 from sksimclr._files import readers
+from sksimclr._files.file_names import as_path, as_text
 from sksimclr.archive import (
     Frames,
     label_archive,
@@ -55,6 +56,35 @@ def write_minute(archive, images, start=START, site="gill"):
     """Write frames of a minute, and return their path."""
     times = frame_times(len(images), start)
     return write_pgm(archive / frame_name(start, site, ".pgm"), images, times, site)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
+def test_names_that_are_not_utf_8_are_labelled(pipeline, tmp_path):
+    """Their text in the catalogue names them, and no other file."""
+    images = archives.make_frames()
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    good, bad = (
+        os.fsdecode(os.fsencode(folder) + name)
+        for name in (b"/20140310_0600_gill_\xff.pgm", b"/20140310_0700_gill_\xff.pgm")
+    )
+    write_pgm(Path(good), images, frame_times(len(images)), "gill")
+    Path(bad).touch()
+    run = label(pipeline, folder, tmp_path / "catalogue")
+    assert (run.n_files, run.n_frames, run.n_failures) == (2, len(images), 1)
+    files = read_catalogue(tmp_path / "catalogue")["file"].to_pylist()
+    assert {as_path(file) for file in files} == {good}
+    (failed,) = read_failures(tmp_path / "catalogue")["file"].to_pylist()
+    assert as_path(failed) == bad
+    assert label(pipeline, folder, tmp_path / "catalogue").n_skipped == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["a.pgm", "\u00e5.pgm", "\udcff.pgm", "\\udcff.pgm", "\\u005cudcff", "\\ua"]
+)
+def test_text_of_a_name_leads_back_to_it(name):
+    """Also when the name looks like one that was not UTF-8."""
+    assert as_text(name).encode() and as_path(as_text(name)) == name
 
 
 def test_labels_probabilities_and_embeddings_are_those_of_the_pipeline(

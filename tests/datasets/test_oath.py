@@ -421,6 +421,53 @@ def test_a_truncated_features_file_says_to_unpack_it_again(copy, keep):
         load_features(copy)
 
 
+def test_features_in_other_files_are_not_followed(copy):
+    """By links, or as what HDF5 calls external and virtual."""
+    path, other = copy / "features" / "auroral_feat.h5", copy / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["Logits"] = logits()
+    layout = h5py.VirtualLayout((12, 1001), "f4")
+    layout[:] = h5py.VirtualSource(str(other), "Logits", (12, 1001))
+    for write, said in (
+        (lambda f: f.update(Logits=h5py.ExternalLink(str(other), "Logits")), "a link"),
+        (lambda f: f.update(Logits=h5py.SoftLink("/elsewhere")), "a link"),
+        (lambda f: f.create_virtual_dataset("Logits", layout), "in other files"),
+        (
+            lambda f: f.create_dataset(
+                "Logits", (12, 1001), "f4", external=[(str(other), 0, 48_048)]
+            ),
+            "in other files",
+        ),
+    ):
+        with h5py.File(path, "w") as file:
+            write(file)
+        with pytest.raises(ValueError, match=rf"auroral_feat\.h5.*{said}"):
+            load_features(copy)
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks"), [((12, 10**9), (1, 1000)), ((12, 1001), (12, 10**8))]
+)
+def test_features_too_large_are_refused_unread(copy, shape, chunks):
+    """As a whole, or in chunks that are decompressed whole."""
+    with h5py.File(copy / "features" / "auroral_feat.h5", "w") as file:
+        options = {"maxshape": (12, None), "compression": "gzip"}
+        file.create_dataset("Logits", shape, "f4", chunks=chunks, **options)
+    with pytest.raises(ValueError, match=r"auroral_feat\.h5.*at most 268,435,456"):
+        load_features(copy)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+def test_crash_of_the_library_is_an_error(copy, tmp_path, monkeypatch):
+    """As some damaged files cause it."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "h5py.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(ValueError, match=r"auroral_feat\.h5.* ended with -11"):
+        load_features(copy)
+
+
 def test_features_that_nobody_asks_for_need_neither_file_nor_h5py(copy, monkeypatch):
     """A damaged file and a missing h5py do not matter by default."""
     (copy / "features" / "auroral_feat.h5").write_bytes(b"damaged")

@@ -329,6 +329,45 @@ def test_larger_files_are_refused(tmp_path, images, monkeypatch):
         read_frames(path)
 
 
+def test_small_file_may_not_become_a_large_one(tmp_path, monkeypatch):
+    """As a whole, or a variable of it."""
+    monkeypatch.setattr(compressed, "_FREE_BYTES", 30_000)
+    images = np.zeros((30, 200, 200), np.uint16)
+    for options in ({"Compressed": 9}, {"Compress": 9}):
+        path = write_cdf(tmp_path / "x.cdf", images, frame_times(30), **options)
+        with pytest.raises(UnreadableFileError, match="At most .* a file of"):
+            read_frames(path)
+
+
+def test_indices_that_overlap_are_refused(tmp_path, images, monkeypatch):
+    """They would name more blocks than the file has room for."""
+    path = write_cdf(tmp_path / "x.cdf", images, frame_times(N_FRAMES))
+    data, n_indices, n_entries = path.read_bytes(), 100, 10_000
+    start = len(data)
+    end = start + 28 * n_indices + 16 * n_entries
+    chain = b"".join(
+        struct.pack(">qiqii", end - at, 6, at + 28, *2 * [(end - at - 28) // 16])
+        for at in range(start, start + 28 * n_indices, 28)
+    )
+    lasts = b"\xff\xff\xff\xff" * n_entries  # no record: none is a block
+    chain += bytes(4 * n_entries) + lasts + bytes(8 * n_entries)
+    index = CDFFile(path).variables["thg_asf_gill"].index_at
+    path.write_bytes(data.replace(struct.pack(">q", index), struct.pack(">q", start)))
+    with open(path, "ab") as file:
+        file.write(chain)
+    counts, count = [], CDFFile._index
+
+    def counted(self, position):
+        found = count(self, position)
+        counts.append(len(found[1]))
+        return found
+
+    monkeypatch.setattr(CDFFile, "_index", counted)
+    with pytest.raises(UnreadableFileError, match="indices overlap"):
+        read_frames(path)
+    assert 0 < sum(counts) < path.stat().st_size / 16 + n_entries
+
+
 @pytest.mark.parametrize(
     ("start", "said"),
     [

@@ -105,6 +105,17 @@ def test_damaged_file_is_an_error_although_a_frame_is_there(tmp_path, frames):
         tiny_simclr().fit([path, path])
 
 
+def test_file_of_another_shape_than_fitted_on_is_named(tmp_path, frames):
+    """In `transform`, where it may be the only one."""
+    path = write(tmp_path, ".npy", frames[:1, :8])
+    for fitted in (
+        tiny_simclr(max_epochs=0).fit(frames),
+        AuroraPreprocessor().fit(frames),
+    ):
+        with pytest.raises(ValueError, match=rf"\(8, 16\) as image 0 \('{path}'\)"):
+            fitted.transform([path])
+
+
 def test_pgm_of_text_is_read_as_before(tmp_path, frames):
     """By Pillow."""
     path = tmp_path / "a.pgm"

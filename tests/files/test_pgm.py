@@ -252,6 +252,23 @@ def test_no_more_than_the_limit_is_decompressed(tmp_path, start, monkeypatch):
     assert sum(sizes) <= (limit + (8 << 20) if has_image else 10 << 20)
 
 
+def test_small_file_may_not_become_a_large_one(tmp_path, monkeypatch):
+    """Beyond what frames of the sky can be compressed, unless that is little."""
+    monkeypatch.setattr(compressed, "_FREE_BYTES", 100_000)
+    path = tmp_path / "x.pgm.gz"
+    for n_bytes in (90_000, 200_000):
+        header = b"P5 10 %d 255\n" % (n_bytes // 10)
+        path.write_bytes(gzip.compress(header + bytes(n_bytes)))
+        if n_bytes > 100_000:
+            with pytest.raises(UnreadableFileError, match="At most 100,000 are read"):
+                read_frames(path)
+        else:
+            assert read_frames(path).images.size == n_bytes
+    noise = np.random.default_rng(0).bytes(200_000)
+    path.write_bytes(gzip.compress(b"P5 20 10000 255\n" + noise))
+    assert read_frames(path).images.size == 200_000
+
+
 def test_larger_files_are_not_even_read(tmp_path, monkeypatch):
     """The limit holds for those that are not compressed, too."""
     monkeypatch.setattr(compressed, "MAX_BYTES", 1000)

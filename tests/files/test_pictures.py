@@ -1,12 +1,17 @@
 """Frames in PNG, JPEG and TIFF images and in NumPy's files."""
 
+import struct
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from archive_files import write_png
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from real_data import oath_paths
 
 from sksimclr._files import compressed, pictures
+from sksimclr._files.readers import read_image
 from sksimclr.archive import UnreadableFileError, read_frames
 
 # Images
@@ -128,6 +133,20 @@ def test_foreign_formats_are_not_tried(tmp_path):
         read_frames(path)
 
 
+@pytest.mark.parametrize("name", ["x.png", "x.pgm", "x.npy", "x.eps", "x"])
+def test_ghostscript_is_never_started(tmp_path, monkeypatch, name):
+    """Whatever the name of an EPS, wherever its path is given."""
+
+    def started(*_, **__):
+        pytest.fail("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    Image.new("L", (9, 9)).save(tmp_path / name, "EPS")
+    for read in (read_frames, read_image):
+        with pytest.raises(UnreadableFileError):
+            read(tmp_path / name)
+
+
 def test_large_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     """By what their headers say."""
     monkeypatch.setattr(pictures, "_MAX_PIXELS", 99)
@@ -142,6 +161,143 @@ def test_many_pages_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(compressed, "MAX_BYTES", 10_000)
     with pytest.raises(UnreadableFileError, match="16,000 bytes .* At most 10,000"):
         read_frames(path)
+
+
+def test_colours_of_16_bits_are_refused_at_half_the_size(tmp_path, monkeypatch):
+    """To decode them takes twice the memory, and so do JPEGs in many scans."""
+    monkeypatch.setattr(pictures, "_MAX_PIXELS", 99)
+    for path, pixels, params in (
+        ("x.png", np.zeros((9, 10, 3), np.uint16), {}),
+        ("x.jpg", np.zeros((9, 10, 3), np.uint8), {"progressive": True}),
+    ):
+        path = tmp_path / path
+        if params:
+            Image.fromarray(pixels).save(path, **params)
+        else:
+            write_png(path, pixels[np.newaxis])
+        for read in (read_frames, read_image):
+            with pytest.raises(UnreadableFileError, match="At most 49"):
+                read(path)
+    write_png(tmp_path / "y.png", np.zeros((1, 9, 10, 3), np.uint8))
+    assert read_image(tmp_path / "y.png").shape == (9, 10, 3)
+
+
+def test_jpeg_of_endless_scans_is_refused(tmp_path):
+    """Each may be as much work as the whole image."""
+    path = tmp_path / "x.jpg"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path, progressive=True)
+    data = path.read_bytes()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    path.write_bytes(data[:-2] + 200 * scan + data[-2:])
+    with pytest.raises(UnreadableFileError, match="more than 100 scans"):
+        read_frames(path)
+
+
+def tiff(n_pages, *more, order="<", large=False):
+    """Return a TIFF of pages of one pixel, which share it; `more` entries are 12 bytes.
+
+    With places of 64 bits if it is `large`.
+    """
+    place, count, n_start = ("Q", "Q", 16) if large else ("L", "H", 8)
+    tags = [(256, 3, 1), (257, 3, 1), (258, 3, 8), (259, 3, 1), (262, 3, 1)]
+    tags += [(273, 4, 0), (277, 3, 1), (278, 3, 1), (279, 4, 1)]
+    inline = {3: f"H{(8 if large else 4) - 2}x", 4: f"L{4 if large else 0}x"}
+    entries = b"".join(
+        struct.pack(f"{order}HH{place}{inline[kind]}", tag, kind, 1, value)
+        for tag, kind, value in tags
+    )
+    entries += b"".join(struct.pack(f"{order}HH{place}{place}", *one) for one in more)
+    head = struct.pack(f"{order}{count}", len(tags) + len(more))
+    size = len(head) + len(entries) + struct.calcsize(f"={place}")
+    data = {"<": b"II", ">": b"MM"}[order]
+    data += struct.pack(f"{order}HHH", 43, 8, 0) if large else b""
+    data += b"" if large else struct.pack(f"{order}H", 42)
+    data += struct.pack(f"{order}{place}", n_start)
+    for number in range(1, n_pages + 1):
+        following = n_start + number * size if number < n_pages else 0
+        data += head + entries + struct.pack(f"{order}{place}", following)
+    return data
+
+
+@pytest.mark.parametrize(("order", "large"), [("<", False), (">", False), ("<", True)])
+def test_pages_are_counted(tmp_path, order, large):
+    """In either byte order, with places of 32 or 64 bits."""
+    path = tmp_path / "x.tif"
+    path.write_bytes(tiff(7, order=order, large=large))
+    assert read_frames(path).images.shape == (7, 1, 1)
+
+
+def test_no_end_of_pages_is_refused(tmp_path):
+    """Pillow compares each with all before it."""
+    path = tmp_path / "x.tif"
+    path.write_bytes(tiff(10_001))
+    with pytest.raises(UnreadableFileError, match="more than 10,000 pages"):
+        read_frames(path)
+
+
+def test_pages_that_share_what_describes_them_are_refused(tmp_path):
+    """A small file would be any amount of work."""
+    path = tmp_path / "x.tif"
+    path.write_bytes(tiff(5, (65_000, 1, 500, 0)))
+    with pytest.raises(UnreadableFileError, match="its pages overlap"):
+        read_frames(path)
+
+
+def test_pages_that_lead_back_are_read_once(tmp_path):
+    """As Pillow does."""
+    path, data = tmp_path / "x.tif", tiff(3)
+    path.write_bytes(data[:-4] + struct.pack("<L", 8))
+    assert len(read_frames(path)) == 3
+
+
+def test_image_in_endless_strips_is_refused(tmp_path, monkeypatch):
+    """Each takes Pillow as long as thousands of pixels."""
+    monkeypatch.setattr(pictures, "_MAX_STRIPS", 9)
+    path = tmp_path / "x.tif"
+    path.write_bytes(tiff(9))
+    assert len(read_frames(path)) == 9
+    path.write_bytes(tiff(10))
+    with pytest.raises(UnreadableFileError, match="more than 9 strips"):
+        read_frames(path)
+
+
+def test_file_that_shrinks_while_it_is_read_kills_nothing(tmp_path):
+    """Files opened by name would be mapped, and reading on be a bus error."""
+    paths = [tmp_path / name for name in ("x.tif", "x.bmp", "x.ppm")]
+    for path in paths:
+        Image.fromarray(np.full((300, 300), 7, np.uint8)).save(path)
+    code = (
+        "import os, sys\nfrom PIL import Image, ImageFile\n"
+        "from sksimclr._files.readers import read_image\n"
+        "load = ImageFile.ImageFile.load\n"
+        "def shrink(image):\n"
+        "    os.truncate(path, 0)\n"
+        "    return load(image)\n"
+        "ImageFile.ImageFile.load = shrink\n"
+        "for path in sys.argv[1:]:\n"
+        "    assert (read_image(path) == 7).all() and not os.path.getsize(path)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code, *map(str, paths)])
+    assert run.returncode == 0
+
+
+def test_flipped_bits_are_the_same_to_every_reader(tmp_path, rng):
+    """A PNG with colours of 16 bits is refused by both, or decoded alike."""
+    path = write_png(tmp_path / "x.png", rng.integers(0, 65536, (1, 4, 4, 3), "u2"))
+    data, original = path.read_bytes(), read_image(path)
+    for bit in range(0, 8 * len(data), 3):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        found = []
+        for read in (lambda path: read_frames(path).images[0], read_image):
+            try:
+                found.append(read(path))
+            except UnreadableFileError:
+                found.append(None)
+        assert (found[0] is None) == (found[1] is None)
+        if found[0] is not None:  # of what follows the pixels
+            np.testing.assert_array_equal(found, [original, original])
 
 
 # Arrays
@@ -213,4 +369,27 @@ def test_other_arrays_are_refused(tmp_path, array, said):
     """Nothing is unpickled."""
     np.save(tmp_path / "x.npy", array, allow_pickle=True)
     with pytest.raises(UnreadableFileError, match=said):
+        read_frames(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("word", ["-" * 9_000, "-" * 300, "(" * 190, "[" * 900])
+def test_array_whose_header_cannot_be_parsed_is_refused(tmp_path, word):
+    """Python's parser runs out of memory, or of depth, for some of them."""
+    header = f"{{'descr': '<u2', 'fortran_order': False, 'shape': {word}1}}\n".encode()
+    size = len(header).to_bytes(2, "little")
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\1\0" + size + header + bytes(99))
+    with pytest.raises(UnreadableFileError, match="x.npy"):
+        read_frames(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_headers_that_exhaust_the_parser_are_refused(tmp_path, monkeypatch, error):
+    """However short they are."""
+
+    def exhausted(*_, **__):
+        raise error
+
+    monkeypatch.setattr(np.lib.format, "read_array_header_1_0", exhausted)
+    np.save(tmp_path / "x.npy", np.zeros((6, 7), "u2"))
+    with pytest.raises(UnreadableFileError, match="header is no description"):
         read_frames(tmp_path / "x.npy")

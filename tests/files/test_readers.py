@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archive_files import frame_name
+from archive_files import frame_name, write_png
 from mutants import (
     HAS_CHECKSUM,
     KINDS,
@@ -17,6 +17,7 @@ from mutants import (
     write_mutants,
     write_originals,
 )
+from PIL import Image
 
 from sksimclr._files import readers
 from sksimclr._files.file_names import site_and_time
@@ -160,6 +161,23 @@ def test_whatever_a_reader_raises_names_the_file(tmp_path, error, said):
     (tmp_path / "x.bad").touch()
     with pytest.raises(UnreadableFileError, match=said):
         read_frames(tmp_path / "x.bad")
+
+
+def test_file_that_needs_too_much_memory_is_a_failure(tmp_path, monkeypatch):
+    """Unless there is none for any file."""
+
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    path = write_png(tmp_path / "x.png", np.zeros((1, 6, 7), np.uint8))
+    monkeypatch.setattr(Image, "open", exhausted)
+    with pytest.raises(UnreadableFileError, match="x.png.*more memory"):
+        read_frames(path)
+    with pytest.raises(UnreadableFileError, match="x.png.*more memory"):
+        readers.read_image(path)
+    monkeypatch.setattr(readers, "_ROOM", 1 << 60)
+    with pytest.raises(MemoryError):
+        read_frames(path)
 
 
 @pytest.mark.parametrize("error", [ImportError, MemoryError, KeyboardInterrupt])
