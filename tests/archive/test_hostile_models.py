@@ -1,15 +1,18 @@
 """Skops files that somebody made to read, crash, hang or fill the memory."""
 
+import copy
 import functools
 import io
 import json
 import os
 import tracemalloc
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import skops.io
+import torch
 from numpy.testing import assert_array_equal
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
@@ -32,7 +35,10 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from sksimclr import SimCLRTransformer
+from sksimclr._machine.random import torch_seeded
 from sksimclr.archive import load_model, save_model
 
 pytestmark = pytest.mark.filterwarnings(
@@ -77,6 +83,36 @@ def refused(path, match):
         assert tracemalloc.get_traced_memory()[1] < 50 * MEGABYTE
     finally:
         tracemalloc.stop()
+
+
+@functools.cache
+def fitted_resnet():
+    """Return the smallest ResNet18 there is."""
+    params = {"image_size": 8, "width": 16, "max_epochs": 0, "device": "cpu"}
+    return SimCLRTransformer(**params).fit(np.eye(8)[None].repeat(2, 0))
+
+
+def tiny_resnet():
+    """Return a copy of it, whose attributes may be changed."""
+    return copy.copy(fitted_resnet())
+
+
+class Large(TorchDispatchMode):
+    """A context in which nothing is computed that takes more than 16 MB."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run an operation."""
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.device.type != "meta":
+            assert result.nbytes < 16 * MEGABYTE, func
+        return result
+
+
+@contextmanager
+def no_memory(seed):
+    """Make networks, if they are small."""
+    with torch_seeded(seed), Large():
+        yield
 
 
 # What is loaded unasked
@@ -312,3 +348,39 @@ def test_pipes_and_devices_are_not_read(name, tmp_path):
     (tmp_path / f"zero-{name}").symlink_to("/dev/zero")
     with pytest.raises(ValueError, match=f"zero-{name}' is a pipe, a socket or"):
         load_model(tmp_path / f"zero-{name}", trust_pickle=True)
+
+
+# Networks
+
+
+@pytest.mark.parametrize(
+    ("claimed", "match"),
+    [
+        ({"projection_dim": 10**7}, "for projection_dim=64, got 10000000"),
+        ({"n_channels": 10**6}, r"expected \(16, 1000000, 3, 3\) for 'conv1.weight'"),
+        ({"width": 2**14}, "weights of encoder_ do not fit: expected .*conv1.weight"),
+        ({"encoder": "vit_h_14", "image_size": 14}, "weights of encoder_ do not fit"),
+        ({"encoder": "regnet_y_128gf"}, "weights of encoder_ do not fit"),
+        ({"encoder": "vit_b_16", "image_size": 16 * 2000}, "encoder_ do not fit"),
+        ({"encoder": "fcn_resnet50"}, "Expected the name of a classifier"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_sizes_must_be_those_of_the_weights(claimed, match, path, monkeypatch):
+    """Before networks are made: these would take gigabytes."""
+    simclr = tiny_resnet()
+    simclr._made_from = simclr._made_from | claimed
+    skops.io.dump(simclr, path)
+    monkeypatch.setattr("sksimclr._networks.encoders.torch_seeded", no_memory)
+    with pytest.raises(ValueError, match=match):
+        load_model(path)
+
+
+def test_images_of_a_claimed_size_are_not_made(path, monkeypatch):
+    """Convolutions take any size, so that no weight tells what it was."""
+    simclr = tiny_resnet()
+    simclr._made_from = simclr._made_from | {"image_size": 30_000, "stem": "cifar"}
+    skops.io.dump(simclr, path)
+    monkeypatch.setattr("sksimclr._networks.encoders.torch_seeded", no_memory)
+    images = np.eye(8)[None]
+    assert_array_equal(load_model(path).transform(images), simclr.transform(images))
