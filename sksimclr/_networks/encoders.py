@@ -27,8 +27,9 @@ SMALLEST_WIDTH = 16  # in less, the backward pass of torch 2.14 on a CPU can cra
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 CIFAR_SIZE = 32  # largest image side, in pixels, that gets the small stem by default
 
-_WITH_VALUES = (torch.empty, torch.full, torch.ones, torch.rand, torch.randn)
-_WITH_VALUES += (torch.zeros,)  # with which layers make their weights
+_WEIGHTS_ARE_MADE_BY = {  # by layers
+    *(torch.empty, torch.full, torch.ones, torch.rand, torch.randn, torch.zeros)
+}
 
 EncoderFactory = Callable[[int], nn.Module]
 
@@ -74,7 +75,7 @@ class WithoutValues(TorchFunctionMode):
     ) -> Any:
         """Run a function of torch."""
         kwargs = kwargs or {}
-        if func in _WITH_VALUES:
+        if func in _WEIGHTS_ARE_MADE_BY:
             kwargs = kwargs | {"device": "meta"}
         return func(*args, **kwargs)
 

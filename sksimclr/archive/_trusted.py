@@ -57,6 +57,7 @@ _PUBLIC = {
 } | {"sklearn.CyHalfBinomialLoss"}  # of SGDClassifier
 _LEFT_TO_SKOPS = ("builtins", "collections", "numpy")
 _MOST_THREADS = 4096
+_LENGTH_OF_MT19937 = 624
 
 
 def is_trusted(name):
@@ -103,6 +104,9 @@ def check_numbers(model):
             _check_centers(part)
         if isinstance(part, KNeighborsClassifier):
             _check_neighbors(part)
+        if isinstance(part, np.random.RandomState):
+            place = part.get_state(legacy=False)["state"]["pos"]
+            _expect(0 <= place <= _LENGTH_OF_MT19937, part)
 
 
 def _parts_of(model):

@@ -18,6 +18,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
     BaggingClassifier,
     GradientBoostingClassifier,
@@ -217,6 +218,18 @@ def test_numbers_that_compiled_code_would_follow_are_checked(model, changes, pat
     vars(model.fit(X, Y)).update(changes)
     skops.io.dump(make_pipeline(FrozenEstimator(model)), path)
     with pytest.raises(ValueError, match="indices of K.* do not go together"):
+        load_model(path)
+
+
+def test_random_states_are_checked(path):
+    """They read from where they say that they are."""
+    state = np.random.RandomState(0)
+    values = state.get_state(legacy=False)
+    values["state"]["pos"] = 2**30
+    state.set_state(values)
+    model = DummyClassifier(strategy="stratified", random_state=state).fit(X, Y)
+    skops.io.dump(model, path)
+    with pytest.raises(ValueError, match="indices of RandomState do not go together"):
         load_model(path)
 
 
