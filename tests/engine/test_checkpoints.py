@@ -273,6 +273,18 @@ def test_what_cannot_be_saved_of_callbacks_does_no_harm(images, tmp_path):
         assert outcome(fit_with_stops(simclr, images, (2, 2, 3))[0]) == expected
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such pipes")
+def test_pipes_and_devices_are_not_read(images, tmp_path):
+    """Although they are named as checkpoints are; they never end."""
+    os.mkfifo(tmp_path / "000001-00000000.ckpt")
+    (tmp_path / "000001-00000001.ckpt").symlink_to("/dev/zero")
+    with (
+        pytest.warns(RuntimeWarning, match="not a regular file"),
+        pytest.raises(ValueError, match=r"None of the 2 checkpoint\(s\)"),
+    ):
+        make_run(tmp_path).fit(images)
+
+
 @pytest.mark.parametrize("attribute", ["dirname", "__dict__"])
 def test_only_what_callbacks_learn_is_given_back(images, attribute, tmp_path):
     """A checkpoint could otherwise tell skorch's where to write, or what they are."""
