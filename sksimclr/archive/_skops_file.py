@@ -11,6 +11,7 @@ _MOST_MEMBERS = 100_000
 _MOST_BYTES = 1 << 26  # that any file may become; large ones, so many times their size:
 _MOST_TIMES = 10
 _MOST_OF_SCHEMA = 1 << 25  # a forest of two thousand trees
+_MOST_OBJECTS = 1_000_000
 _MOST_OF_NOTE = 1 << 16
 _MOST_LEVELS = 200  # of objects in objects; Python ends at a thousand calls
 _COMPILED = {"TreeNode": "sklearn.tree._tree.Tree"}  # whatever type the node names
@@ -36,10 +37,14 @@ class _Contents:
         self.n_bytes = 0
         self._sizes = sizes
         self._n_objects = {}
+        self._n_left = _MOST_OBJECTS
         self._was_read = set()
 
     def __call__(self, item):
         """Note an object, whose parts have been noted."""
+        self._n_left -= 1
+        if self._n_left < 0:
+            raise ValueError(f"it has more than {_MOST_OBJECTS} objects")
         parts = [part for value in item.values() for part in _parts_in(value)]
         n_objects = 1 + sum(part.n_objects for part in parts)
         n_levels = 1 + max((part.n_levels for part in parts), default=0)

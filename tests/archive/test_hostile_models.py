@@ -339,6 +339,15 @@ def test_more_members_than_any_model_has_are_refused(path, monkeypatch):
     refused(path, "members of different names")
 
 
+def test_more_objects_than_any_model_has_are_refused(path, monkeypatch):
+    """A short text has many that are empty."""
+    monkeypatch.setattr("sksimclr.archive._skops_file._MOST_OBJECTS", 1000)
+    rewritten(path, lambda schema: schema.update(more=[{}] * 100))
+    load_model(path)
+    rewritten(path, lambda schema: schema.update(more=[{}] * 1000))
+    refused(path, "it has more than 1000 objects")
+
+
 def test_notes_that_are_large_are_not_read(path):
     """They are only words on versions."""
     note = json.dumps({"format": 1, "versions": {"a": "b" * MEGABYTE}}).encode()
