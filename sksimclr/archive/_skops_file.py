@@ -11,7 +11,7 @@ _MOST_MEMBERS = 100_000
 _MOST_BYTES = 1 << 26  # that any file may become; large ones, so many times their size:
 _MOST_TIMES = 10
 _MOST_OF_SCHEMA = 1 << 25  # a forest of two thousand trees
-_MOST_OBJECTS = 1_000_000
+_MOST_OBJECTS = 5_000_000
 _MOST_OF_NOTE = 1 << 16
 _MOST_LEVELS = 200  # of objects in objects; Python ends at a thousand calls
 _COMPILED = {"TreeNode": "sklearn.tree._tree.Tree"}  # whatever type the node names
@@ -42,10 +42,15 @@ class _Contents:
 
     def __call__(self, item):
         """Note an object, whose parts have been noted."""
-        self._n_left -= 1
-        if self._n_left < 0:
-            raise ValueError(f"it has more than {_MOST_OBJECTS} objects")
-        parts = [part for value in item.values() for part in _parts_in(value)]
+        parts = []
+        for value in item.values():
+            values = value if isinstance(value, list) else [value]
+            self._n_left -= len(values)
+            if self._n_left < 0:
+                raise ValueError(f"it has more than {_MOST_OBJECTS} objects")
+            if any(isinstance(each, list) for each in values):
+                raise ValueError("it has lists in lists, which skops does not write")
+            parts += [each for each in values if isinstance(each, _Part)]
         n_objects = 1 + sum(part.n_objects for part in parts)
         n_levels = 1 + max((part.n_levels for part in parts), default=0)
         if n_levels > _MOST_LEVELS:
@@ -69,15 +74,6 @@ class _Contents:
         ):
             self._was_read.add((number, member))
             self.n_bytes += self._sizes.get(member, 0)
-
-
-def _parts_in(value):
-    """Yield the objects in a value of a schema."""
-    if isinstance(value, _Part):
-        yield value
-    elif isinstance(value, list):
-        for each in value:
-            yield from _parts_in(each)
 
 
 def open_checked(path):
