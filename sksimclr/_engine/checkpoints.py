@@ -274,6 +274,8 @@ def _save(content: Any, file: _HashingFile) -> None:
 
 def _read_file(path: Path) -> Any:
     """Return the content of a checkpoint; raise a ValueError if it is damaged."""
+    if not path.is_file():
+        raise ValueError("it is not a regular file")  # a pipe never ends
     data = path.read_bytes()
     payload, digest = data[len(_MAGIC) : -_DIGEST_SIZE], data[-_DIGEST_SIZE:]
     if not data.startswith(_MAGIC):

@@ -156,19 +156,26 @@ def _plain_items(values: dict[str, Any]) -> State:
     return plain
 
 
+def _is_learnt(attribute: str) -> bool:
+    """Say whether a callback declares by the name of an attribute that it learnt it."""
+    return attribute.endswith("_") and not attribute.startswith("_")
+
+
 def _callback_states(net: NeuralNet) -> dict[str, State]:
     """Return what callbacks have learnt: plain attributes that end in "_"."""
     return {
-        name: _plain_items({k: v for k, v in vars(callback).items() if k[-1] == "_"})
+        name: _plain_items({k: v for k, v in vars(callback).items() if _is_learnt(k)})
         for name, callback in net.callbacks_
         if name not in _OF_THIS_PROCESS
     }
 
 
 def _restore_callbacks(net: NeuralNet, states: dict[str, State]) -> None:
-    """Give callbacks back what they had learnt."""
+    """Give callbacks back what they had learnt, and nothing else."""
     for name, callback in net.callbacks_:
         for attribute, value in states.get(name, {}).items():
+            if not _is_learnt(attribute):  # such as where skorch's Checkpoint writes
+                continue
             if isinstance(value, dict) and list(value) == [_STATE_DICT]:
                 getattr(callback, attribute).load_state_dict(value[_STATE_DICT])
             else:

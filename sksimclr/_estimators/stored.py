@@ -3,10 +3,11 @@
 import copyreg
 from inspect import signature
 
-from sksimclr._networks.encoders import make_networks
-from sksimclr._networks.weights import as_arrays, load_arrays
+from sksimclr._networks.encoders import WithoutValues, make_networks
+from sksimclr._networks.weights import as_arrays, check_shapes, load_arrays
 
 _NETWORKS = ("encoder_", "projector_")
+_WHAT = "stored weights of {}"
 _WITH_TENSORS = (*_NETWORKS, "_state")  # the latter is of partial_fit
 
 
@@ -37,9 +38,10 @@ class SkopsMixin:
         super().__setstate__({k: v for k, v in state.items() if k != "_weights"})
         if weights is None:
             return
-        self.encoder_, self.projector_ = make_networks(**self._made_from)
-        for name, arrays in weights.items():
-            load_arrays(getattr(self, name), arrays, f"stored weights of {name}")
+        networks = _networks_for(weights, self._made_from)
+        for name, network in zip(_NETWORKS, networks, strict=True):
+            load_arrays(network, weights[name], _WHAT.format(name))
+            setattr(self, name, network)
 
     def __reduce_ex__(self, protocol):
         """Return what pickle and copy make an equal one from.
@@ -50,6 +52,29 @@ class SkopsMixin:
         for name, value in vars(self).items():
             (kept if name in _WITH_TENSORS else vars(rest))[name] = value
         return copyreg.__newobj__, (type(self),), rest.__getstate__() | kept
+
+
+def _networks_for(weights, made_from):
+    """Return new networks, if they are those that stored weights are for.
+
+    A file may claim any size of a network. Those with a name are first made without
+    values, so that no more memory is asked for than the weights in the file take.
+    """
+    head = weights["projector_"]
+    n_found, n_claimed = len(head["2.weight"]), made_from["projection_dim"]
+    if n_found != n_claimed:
+        raise ValueError(
+            f"The {_WHAT.format('projector_')} are for projection_dim={n_found}, got "
+            f"{n_claimed}."
+        )
+    if not isinstance(made_from["encoder"], str):
+        return make_networks(**made_from)
+    made_from = made_from | {"n_features": head["0.weight"].shape[1]}
+    with WithoutValues():
+        empty = make_networks(**made_from)
+    for name, network in zip(_NETWORKS, empty, strict=True):
+        check_shapes(network, weights[name], _WHAT.format(name))
+    return make_networks(**made_from)
 
 
 def _defaults(estimator_type):

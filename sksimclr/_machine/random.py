@@ -33,7 +33,8 @@ def torch_seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generators for a while, then put their states back.
 
     For code that draws from nothing else: the initialisation of torchvision's networks,
-    and dropout. The lock keeps threads that fit at the same time apart.
+    and dropout. The lock keeps threads that fit at the same time apart; others that
+    draw from these generators meanwhile draw from this seed.
     """
     devices = range(torch.cuda.device_count())
     with _global_state, torch.random.fork_rng(devices=devices):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torchvision.models
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sksimclr._machine.random import torch_seeded
 from sksimclr._networks.first_layer import append_ones, set_channels
@@ -26,6 +27,10 @@ SMALLEST_WIDTH = 16  # in less, the backward pass of torch 2.14 on a CPU can cra
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 CIFAR_SIZE = 32  # largest image side, in pixels, that gets the small stem by default
 
+_WEIGHTS_ARE_MADE_BY = {  # by layers
+    *(torch.empty, torch.full, torch.ones, torch.rand, torch.randn, torch.zeros)
+}
+
 EncoderFactory = Callable[[int], nn.Module]
 
 
@@ -39,10 +44,12 @@ def make_networks(
     seed: int,
     width: int = RESNET_WIDTH,
     scaled: bool = False,
+    n_features: int | None = None,
 ) -> tuple[nn.Module, nn.Module]:
     """Build an encoder and its projection head; the same ones for the same arguments.
 
-    Arguments as those of :func:`make_encoder` and :func:`make_projection_head`.
+    Arguments as those of :func:`make_encoder` and :func:`make_projection_head`; None as
+    `n_features` asks the encoder.
 
     Returns
     -------
@@ -51,8 +58,26 @@ def make_networks(
     shape = {"n_channels": n_channels, "image_size": image_size}
     with torch_seeded(seed):
         network = make_encoder(encoder, stem=stem, width=width, scaled=scaled, **shape)
-        n_features = embedding_dim(network, **shape)
+        if n_features is None:
+            n_features = embedding_dim(network, **shape)
         return network, make_projection_head(n_features, projection_dim)
+
+
+class WithoutValues(TorchFunctionMode):
+    """A context in which networks are made that have shapes, but take no memory.
+
+    Unlike with ``torch.device("meta")``, what is computed has values: RegNets find
+    their widths so.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run a function of torch."""
+        kwargs = kwargs or {}
+        if func in _WEIGHTS_ARE_MADE_BY:
+            kwargs = kwargs | {"device": "meta"}
+        return func(*args, **kwargs)
 
 
 def make_encoder(

@@ -215,8 +215,18 @@ def load_state(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None
         A name or a shape differs; the message names the first one.
     """
     expected = module.state_dict()
-    counters = {key: n for key, n in expected.items() if key.endswith(_BATCH_COUNTER)}
-    tensors = counters | tensors
+    tensors = _counters_of(expected) | tensors
+    check_shapes(module, tensors, what)
+    expected.update(tensors)  # it has the versions of layers, which MNASNet wants
+    module.load_state_dict(expected)
+
+
+def check_shapes(
+    module: nn.Module, tensors: Mapping[str, Tensor | NDArray[Any]], what: str
+) -> None:
+    """Raise a ValueError unless names and shapes are those of a network."""
+    expected = module.state_dict()
+    tensors = {**_counters_of(expected), **tensors}
     for key in [*expected, *tensors]:
         if key not in tensors or key not in expected:
             where = "the file" if key in tensors else "the network"
@@ -224,14 +234,17 @@ def load_state(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None
                 f"The {what} do not fit: {key!r} is only in {where}. Check the name "
                 "of the network."
             )
-        if tensors[key].shape != expected[key].shape:
+        if tuple(tensors[key].shape) != tuple(expected[key].shape):
             raise ValueError(
                 f"The {what} do not fit: expected {tuple(expected[key].shape)} for "
                 f"{key!r}, got {tuple(tensors[key].shape)}. Check the network, its "
                 "stem, projection_dim, image_size and the channels of the images."
             )
-    expected.update(tensors)  # it has the versions of layers, which MNASNet wants
-    module.load_state_dict(expected)
+
+
+def _counters_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the counters of batch normalisation in a state dict."""
+    return {key: n for key, n in tensors.items() if key.endswith(_BATCH_COUNTER)}
 
 
 def as_arrays(module: nn.Module) -> dict[str, NDArray[np.generic]]:

@@ -1,10 +1,13 @@
 """Fitted pipelines in files: skops, which holds no code, and pickles of those trusted.
 
 A skops file names types, and only those are loaded that were looked at before: those
-that skops itself trusts, and the estimators and augmentations of this package.
+of scikit-learn that label images, and the estimators and augmentations of this package.
 """
 
 import json
+import os
+import shlex
+import stat
 import sys
 import warnings
 import zipfile
@@ -12,25 +15,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sksimclr._machine.writing import replacing
+from sksimclr.archive import _skops_file
+from sksimclr.archive._trusted import OURS, check_numbers, is_for_skops, is_trusted
 
 FORMAT = 1
 SUFFIX = ".skops"
 _NOTE = "sksimclr.json"  # who wrote the file, beside what skops writes
-_SCHEMA = "schema.json"  # by which a file of skops is known
 _OLDEST_SKOPS = (0, 12)  # older ones can be made to run what nobody trusted
 _PACKAGES = ("sksimclr", "scikit-learn", "skops", "torch", "numpy")
-_TRUSTED = (
-    "sksimclr.AuroraPreprocessor",
-    "sksimclr.SimCLRTransformer",
-    "sksimclr.augmentations.BrightnessContrast",
-    "sksimclr.augmentations.GaussianBlur",
-    "sksimclr.augmentations.GaussianNoise",
-    "sksimclr.augmentations.HorizontalFlip",
-    "sksimclr.augmentations.ResizedCrop",
-    "sksimclr.augmentations.Rotation",
-    "sksimclr.augmentations.VerticalFlip",
-    "sksimclr.model_selection.NearestIndexClassifier",
-)
+_TRUSTED = OURS
 
 
 def save_model(pipeline, path):
@@ -154,10 +147,10 @@ def load_model(path, *, trusted=(), trust_pickle=False):
         A file of :func:`save_model` or ``skops.io.dump``; with `trust_pickle`, also of
         ``joblib.dump`` or ``pickle``.
     trusted : list of str or type, default=()
-        What may be loaded besides scikit-learn's estimators, as far as skops trusts
-        them, and those of this package but :mod:`sksimclr.baselines`. For example
-        "my_module.my_encoder", a factory of encoders, which is called to make the
-        network that the stored weights are for.
+        What may be loaded besides estimators of scikit-learn that label images, see
+        :ref:`trusted_types`, and those of this package but :mod:`sksimclr.baselines`.
+        For example "my_module.my_encoder", a factory of encoders, which is called to
+        make the network that the stored weights are for.
     trust_pickle : bool, default=False
         Also load a pickle. That runs whatever code is in it, so never do it with a file
         that you, or somebody you trust, did not write.
@@ -201,8 +194,9 @@ def load_model(path, *, trusted=(), trust_pickle=False):
     ['arc']
     """
     path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder, expected the file of a model.")
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe, a socket or a device"
+        raise ValueError(f"{str(path)!r} is {kind}, expected the file of a model.")
     if is_skops(path):
         model = _load_skops(path, trusted)
     elif path.suffix == SUFFIX:
@@ -229,11 +223,13 @@ def load_model(path, *, trusted=(), trust_pickle=False):
 
 def is_skops(path):
     """Say whether a file is one of skops, complete as far as can be seen."""
-    with open(path, "rb"):  # or it is not there, or may not be read
+    if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe is to wait
+        return False
+    with open(path, "rb"):  # or it may not be read
         pass
     try:
         with zipfile.ZipFile(path) as file:
-            return _SCHEMA in file.namelist()
+            return _skops_file.SCHEMA in file.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return False
 
@@ -247,8 +243,7 @@ def read_note(path):
         It has a format of a later version of this package.
     """
     try:
-        with zipfile.ZipFile(path) as file:
-            note = json.loads(file.read(_NOTE))
+        note = _skops_file.read_note(path, _NOTE)
         found, versions = note["format"], dict(note["versions"])
     except (KeyError, TypeError, ValueError, zipfile.BadZipFile):
         return {}
@@ -266,8 +261,12 @@ def _load_skops(path, trusted):
     io, written = _skops_io(), read_note(path)
     names = [each if isinstance(each, str) else _name(each) for each in trusted]
     try:
-        untrusted = [n for n in _untrusted_types(io, path) if n not in names]
-        model = None if untrusted else io.load(path, trusted=[*_TRUSTED, *names])
+        file, found = _skops_file.open_checked(path)
+        unknown = io.get_untrusted_types(file=file)
+        untrusted = [n for n in _untrusted(found, unknown) if n not in names]
+        if not untrusted:
+            model = io.load(file, trusted=unknown)
+            check_numbers(model)
     except ImportError:
         raise
     except Exception as error:
@@ -291,14 +290,28 @@ def _load_skops(path, trusted):
 
 
 def _untrusted_types(io, path):
-    """Return the types in a file that neither skops nor we trust."""
-    found = io.get_untrusted_types(file=path)
-    return [name for name in found if name not in _TRUSTED]
+    """Return the types in a file that are not loaded unasked."""
+    file, found = _skops_file.open_checked(path)
+    return _untrusted(found, io.get_untrusted_types(file=file))
+
+
+def _untrusted(found, unknown):
+    """Return the types that are not loaded unasked.
+
+    Parameters
+    ----------
+    found : iterable of str
+        All that a file names.
+    unknown : iterable of str
+        Those that skops does not trust.
+    """
+    others = {name for name in found if not is_for_skops(name)}
+    return sorted(name for name in {*others, *unknown} if not is_trusted(name))
 
 
 def _how_to_trust(names):
     """Say what to do about types that are not trusted."""
-    flags = " ".join(f"--trust {name}" for name in names)
+    flags = " ".join(f"--trust {shlex.quote(name)}" for name in names)
     return (
         "Loading the file will import them, and may call them; if you know them and "
         f"trust them: load_model(path, trusted={list(names)}), or {flags} on the "

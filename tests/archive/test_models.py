@@ -37,6 +37,7 @@ pytestmark = [
     pytest.mark.usefixtures("one_thread"),
 ]
 FACTORY = "tiny.tiny_encoder"
+TRANSFORMER = f"{FunctionTransformer.__module__}.FunctionTransformer"
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +227,7 @@ def test_functions_of_ours_are_not_loaded(tmp_path):
         name = f"{function.__module__}.{function.__qualname__}"
         skops.io.dump(FunctionTransformer(function).fit([[0]]), tmp_path / "a.skops")
         with pytest.raises(ValueError, match=f"not loaded unasked: {name}. .*trusted="):
-            load_model(tmp_path / "a.skops")
+            load_model(tmp_path / "a.skops", trusted=[TRANSFORMER])
 
 
 def test_methods_of_what_is_trusted_are_not_loaded(images, flag, tmp_path, monkeypatch):
@@ -302,9 +303,9 @@ def test_modules_that_a_file_names_are_not_imported(tmp_path, monkeypatch):
     skops.io.dump(FunctionTransformer(encoder).fit([[0]]), tmp_path / "a.skops")
     monkeypatch.delitem(sys.modules, "unknown_module")
     with pytest.raises(ValueError, match="unknown_module.encoder"):
-        load_model(tmp_path / "a.skops")
+        load_model(tmp_path / "a.skops", trusted=[TRANSFORMER])
     assert "unknown_module" not in sys.modules
-    load_model(tmp_path / "a.skops", trusted=["unknown_module.encoder"])
+    load_model(tmp_path / "a.skops", trusted=["unknown_module.encoder", TRANSFORMER])
     assert "unknown_module" in sys.modules
 
 

@@ -35,7 +35,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     MultiStepLR,
@@ -271,6 +271,36 @@ def test_what_cannot_be_saved_of_callbacks_does_no_harm(images, tmp_path):
         warnings.simplefilter("error", RuntimeWarning)
         simclr = make_run(tmp_path, callbacks=[Odd()])
         assert outcome(fit_with_stops(simclr, images, (2, 2, 3))[0]) == expected
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such pipes")
+def test_pipes_and_devices_are_not_read(images, tmp_path):
+    """Although they are named as checkpoints are; they never end."""
+    os.mkfifo(tmp_path / "000001-00000000.ckpt")
+    (tmp_path / "000001-00000001.ckpt").symlink_to("/dev/zero")
+    with (
+        pytest.warns(RuntimeWarning, match="not a regular file"),
+        pytest.raises(ValueError, match=r"None of the 2 checkpoint\(s\)"),
+    ):
+        make_run(tmp_path).fit(images)
+
+
+@pytest.mark.parametrize("attribute", ["dirname", "__dict__"])
+def test_only_what_callbacks_learn_is_given_back(images, attribute, tmp_path):
+    """A checkpoint could otherwise tell skorch's where to write, or what they are."""
+    run, inside, outside = tmp_path / "run", tmp_path / "in", tmp_path / "out"
+    writer = Checkpoint(None, dirname=str(inside), f_params="a.pt")
+    with pytest.raises(KeyboardInterrupt):
+        make_run(run, callbacks=[writer, Signal(signal.SIGINT, 2)]).fit(images)
+    (file,) = checkpoints_in(run)
+    content = module._read_file(run / file)
+    value = str(outside) if attribute == "dirname" else {}
+    content["state"]["callbacks"]["Checkpoint"][attribute] = value
+    module._write_file(run / file, content)
+    simclr = make_run(run, callbacks=[writer]).fit(images)
+    assert (inside / "a.pt").is_file() and not outside.exists()
+    whole = make_run(callbacks=[Checkpoint(None, dirname=str(tmp_path / "whole"))])
+    assert outcome(simclr) == outcome(whole.fit(images))
 
 
 def test_callbacks_may_come_and_go(images, tmp_path):
