@@ -34,6 +34,8 @@ def occurrence(catalogue, *, by=("site", "hour"), sites=None):
     ------
     FileNotFoundError
         There is no such catalogue.
+    OSError
+        A file of the catalogue is damaged.
     ValueError
         `by` names something else, the catalogue has no labels, or the position of a
         station is not known.

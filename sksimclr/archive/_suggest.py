@@ -54,6 +54,8 @@ def suggest(frames, n, *, probabilities=None, labelled=()):
     ------
     FileNotFoundError
         There is no such catalogue.
+    OSError
+        A file of the catalogue is damaged.
     TypeError, ValueError
         The catalogue has no embeddings, an argument is not as described, a labelled
         frame does not exist, or fewer than `n` are left.

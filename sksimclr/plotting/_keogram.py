@@ -289,6 +289,8 @@ class KeogramDisplay:
             Matplotlib or pyarrow is not installed.
         FileNotFoundError
             There is no such catalogue, or a file of the night is gone.
+        OSError
+            A file of the catalogue is damaged.
         TypeError, ValueError
             The catalogue has no frame of that night, a file cannot be read as when it
             was labelled, or as in `from_frames`.

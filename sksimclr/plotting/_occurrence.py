@@ -206,6 +206,8 @@ class OccurrenceDisplay:
             Matplotlib or pyarrow is not installed.
         FileNotFoundError
             There is no such catalogue.
+        OSError
+            A file of the catalogue is damaged.
         TypeError, ValueError
             It has no labels, the position of a station is not known, or as in `plot`.
         """
