@@ -38,6 +38,7 @@ from sksimclr.archive._catalogue import (
 )
 
 _UNFINISHED = re.compile(rf"_[0-9a-f]{{8}}-({PART_NAME}|{re.escape(HEADER)})\.tmp")
+_PLACE = re.compile(rf"site=[^/]+/date=[^/]+/{PART_NAME}")
 _LEASE = 24 * 3600  # seconds that a run may take from writing rows to their note
 _ASIDE = "_aside-{}"  # name of what is not to be read, but not ours to delete either
 _WRITE = {"compression": "zstd", "write_page_checksum": True}
@@ -112,7 +113,7 @@ def put_right(catalogue, paths):
     parts = {}  # looked at before the notes, which are also written before
     for path in filter(is_part, row_files(folder)):
         parts.setdefault(path.name, []).append(path)
-    notes = {p: _files_of(p) for p in (folder / FILES).glob("*") if is_part(p)}
+    notes = [_Note(path) for path in (folder / FILES).glob("*") if is_part(path)]
     if parts and not notes:
         raise FileNotFoundError(
             f"The catalogue {str(folder)!r} has lost the list of its files: rows of "
@@ -121,21 +122,19 @@ def put_right(catalogue, paths):
             "this one when that is done."
         )
     done = set()
-    for note, files in sorted(notes.items(), key=_larger_first):
-        rows = parts.get(note.name, [])
-        if files is None:
-            _set_aside(*rows, note)
-            continue
-        if files.isdisjoint(done) and _is_whole(folder, note, rows):
-            done |= files
-        elif files <= paths | done:
-            _set_aside(*rows, note)
+    for note in sorted(notes, key=lambda note: (-len(note.files), note.path)):
+        rows = parts.get(note.path.name, [])
+        if note.files.isdisjoint(done) and note.has_all(rows):
+            done |= note.files
+        elif note.files <= paths | done:
+            _set_aside(*rows, note.path)
         else:
-            done |= files
+            done |= note.files
             warnings.warn(
-                f"In the catalogue {str(folder)!r}, rows of {note.name} are missing or "
-                f"there twice. It has {len(files)} files, as {min(files)!r}. Give all "
-                "of them to label_archive, so that they are labelled again.",
+                f"In the catalogue {str(folder)!r}, rows of {note.path.name} are "
+                f"missing or there twice. It has {len(note.files)} files, as "
+                f"{min(note.files)!r}. Give all of them to label_archive, so that they "
+                "are labelled again.",
                 stacklevel=3,
             )
     for name, rows in parts.items():
@@ -145,19 +144,13 @@ def put_right(catalogue, paths):
     return done
 
 
-def _larger_first(item):
-    """Return by what to sort notes: those of many files are worth more."""
-    note, files = item
-    return -len(files or ()), note.name
-
-
 def forget_unread(catalogue):
     """Forget the files that gave no frame, so that they are read again."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     for path in filter(is_part, (Path(catalogue) / FILES).glob("*")):
-        if _files_of(path) is None:
+        if not _Note(path).is_readable:
             continue  # is put right later
         table = pq.read_table(path)
         kept = table.filter((pc.field("n_frames") > 0) | (pc.field("reason") == ""))
@@ -166,45 +159,74 @@ def forget_unread(catalogue):
                 pq.write_table(kept, new, **_WRITE)
 
 
-def _files_of(note):
-    """Return the input files that a note has, None if it cannot be read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class _Note:
+    """What a note says of a part.
 
-    try:
-        table = pq.read_table(note, columns=["file"])
-    except FileNotFoundError:  # another run has set it aside
-        return set()
-    except (pa.ArrowException, OSError):
-        return None
-    return set(table["file"].to_pylist())
+    Attributes
+    ----------
+    path : Path
+    is_readable : bool
+    files : set of str
+        Its input files; empty if it cannot be read.
+    """
 
+    def __init__(self, path):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-def _is_whole(folder, note, rows):
-    """Tell whether all rows of a part are there, after naming what has no name yet."""
-    import pyarrow.parquet as pq
+        self.path, self.files, self.is_readable = path, set(), False
+        try:
+            self._written = path.stat().st_mtime_ns
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                table = file.read(["file", "n_frames"], use_threads=False)
+                sums = (file.schema_arrow.metadata or {}).get(_KEY)
+            self._sums = None if sums is None else _checked(json.loads(sums))
+        except (pa.ArrowException, OSError, ValueError, TypeError):
+            return  # it is damaged
+        self.files = set(table["file"].to_pylist())
+        self._n_frames = sum(table["n_frames"].to_pylist())
+        self.is_readable = True
 
-    try:
-        metadata = pq.read_schema(note).metadata or {}
-        noted_at = note.stat().st_mtime_ns
-    except FileNotFoundError:
-        return True
-    if _KEY not in metadata:  # written before parts were noted
-        return _n_rows(rows) == _n_frames(note)
-    for relative, (n_bytes, sha256) in json.loads(metadata[_KEY]).items():
-        final = folder / relative
+    def has_all(self, rows):
+        """Tell whether the part has all its rows, after naming what has no name yet.
+
+        Parameters
+        ----------
+        rows : list of Path
+            Its files, as far as they have names.
+        """
+        if not self.is_readable:
+            return False
+        if self._sums is None:  # written before notes had them
+            return _n_rows(rows) == self._n_frames
+        folder = self.path.parents[1]
+        return all(self._has(folder / name, *sums) for name, sums in self._sums.items())
+
+    def _has(self, final, n_bytes, sha256):
+        """Tell whether a file of rows is as it was noted."""
         if not final.exists():
-            for path in final.parent.glob(TEMPORARY.format(note.name)):
+            for path in final.parent.glob(TEMPORARY.format(self.path.name)):
                 if path.exists() and _sha256(path) == sha256:
                     _give_name(path, final)
-                    break
-            else:
-                return False
-        status = final.stat()
-        is_later = status.st_mtime_ns > noted_at  # than the note, so look into it
-        if status.st_size != n_bytes or (is_later and _sha256(final) != sha256):
+                    return True
             return False
-    return True
+        status = final.stat()
+        is_later = status.st_mtime_ns > self._written  # so it was changed, or copied
+        return status.st_size == n_bytes and not (is_later and _sha256(final) != sha256)
+
+
+def _checked(sums):
+    """Return lengths and hashes by file, which lie in the catalogue's folder.
+
+    Raises
+    ------
+    ValueError, TypeError
+        They are something else.
+    """
+    for name, (n_bytes, sha256) in dict(sums).items():
+        if not _PLACE.fullmatch(name) or not (n_bytes >= 0 and str(sha256) == sha256):
+            raise ValueError
+    return dict(sums)
 
 
 def _n_rows(paths):
@@ -216,13 +238,6 @@ def _n_rows(paths):
         return sum(pq.read_metadata(p).num_rows for p in paths)
     except (pa.ArrowException, OSError):
         return None
-
-
-def _n_frames(note):
-    """Return how many rows a part should have."""
-    import pyarrow.parquet as pq
-
-    return sum(pq.read_table(note, columns=["n_frames"])["n_frames"].to_pylist())
 
 
 def _give_name(path, final):

@@ -173,7 +173,7 @@ class _Part:
             return
         self.files[number] |= {
             "n_frames": len(frames),
-            "reason": as_text(frames.damage),
+            "reason": _writable(frames.damage),
         }
         size = _chunk_size(frames.images.shape)
         for start in range(0, len(frames), size):
@@ -223,7 +223,10 @@ class _Part:
         """Note why a file has no rows."""
         reason = str(error) if isinstance(error, ValueError) else repr(error)
         self._rows[number] = []
-        self.files[number] |= {"n_frames": 0, "reason": as_text(reason or repr(error))}
+        self.files[number] |= {
+            "n_frames": 0,
+            "reason": _writable(reason or repr(error)),
+        }
 
     def tables(self):
         """Return (site, date, table) for all sites and dates."""
@@ -231,6 +234,11 @@ class _Part:
         for file, rows in zip(self.files, self._rows, strict=True):
             chunks += [{"file": file["file"]} | columns for columns in rows]
         return rows_table(chunks, self._labeller.header) if chunks else []
+
+
+def _writable(reason):
+    """Return a reason as text that can be written, whatever the file is called."""
+    return reason.encode("utf-8", "backslashreplace").decode()
 
 
 def _piece(number, frames, rows):

@@ -192,6 +192,19 @@ def test_lost_and_damaged_notes_are_written_again(pipeline, copy, damage):
     assert len({(r["file"], r["frame"]) for r in rows}) == len(rows) == 6 * N_FRAMES
 
 
+@pytest.mark.parametrize("sums", ["[", "[1]", '{"../x": [1, ""]}', '{"a": 3}'])
+def test_note_that_says_something_else_is_damaged(pipeline, copy, sums):
+    """It leads to no file outside."""
+    archive, catalogue = copy
+    expected = seen(catalogue)
+    _, note = a_part(catalogue)
+    table = pq.read_table(note)
+    metadata = {_commit._KEY: sums}
+    pq.write_table(table.replace_schema_metadata(metadata), note)
+    assert again(pipeline, archive, catalogue).n_files == 2
+    assert seen(catalogue) == expected
+
+
 def without_sums(note):
     """Make a note as it was before parts were noted in it."""
     pq.write_table(pq.read_table(note).replace_schema_metadata(None), note)
@@ -312,7 +325,7 @@ def test_damaged_files_of_a_catalogue_are_named(copy):
 def test_run_whose_parts_vanish_ends(pipeline, copy, monkeypatch):
     """Rather than labelling without end."""
     archive, catalogue = copy
-    monkeypatch.setattr(_commit, "_is_whole", lambda *args: False)
+    monkeypatch.setattr(_commit._Note, "has_all", lambda *args: False)
     with pytest.raises(RuntimeError, match="vanish after they were written"):
         again(pipeline, archive, catalogue)
 
