@@ -200,19 +200,29 @@ class _Note:
         if self._sums is None:  # written before notes had them
             return _n_rows(rows) == self._n_frames
         folder = self.path.parents[1]
-        return all(self._has(folder / name, *sums) for name, sums in self._sums.items())
+        try:
+            return all(
+                self._has(folder / name, *how) for name, how in self._sums.items()
+            )
+        except FileNotFoundError:  # another run has just set it aside
+            return False
 
     def _has(self, final, n_bytes, sha256):
         """Tell whether a file of rows is as it was noted."""
         if not final.exists():
-            for path in final.parent.glob(TEMPORARY.format(self.path.name)):
-                if path.exists() and _sha256(path) == sha256:
-                    _give_name(path, final)
-                    return True
-            return False
+            return self._gets_name(final, sha256)
         status = final.stat()
         is_later = status.st_mtime_ns > self._written  # so it was changed, or copied
         return status.st_size == n_bytes and not (is_later and _sha256(final) != sha256)
+
+    def _gets_name(self, final, sha256):
+        """Give a file of rows the name that a run did not come to give it."""
+        for path in final.parent.glob(TEMPORARY.format(self.path.name)):
+            with suppress(FileNotFoundError):  # it is just being given
+                if _sha256(path) == sha256:
+                    _give_name(path, final)
+                    break
+        return final.exists()
 
 
 def _checked(sums):
@@ -263,8 +273,9 @@ def _remove_unfinished(folder):
     oldest = time.time() - _LEASE
     for pattern in ("_*.tmp", f"{FILES}/_*.tmp", "site=*/date=*/_*.tmp"):
         for path in folder.glob(pattern):
-            if _UNFINISHED.fullmatch(path.name) and path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # it has got its name
+                if _UNFINISHED.fullmatch(path.name) and path.stat().st_mtime < oldest:
+                    path.unlink()
 
 
 def _sha256(path):

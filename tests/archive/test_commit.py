@@ -299,6 +299,36 @@ def test_rows_without_a_note_go_after_a_day(pipeline, copy):
     assert all(map(Path.exists, new)) and not any(map(Path.exists, old))
 
 
+def test_what_vanishes_while_it_is_looked_at_is_no_error(pipeline, copy, monkeypatch):
+    """Another run gives files their names, or sets them aside, at the same moment."""
+    archive, catalogue = copy
+    path, _ = a_part(catalogue)
+    unnamed = path.with_name(f"_0123abcd-{path.name}.tmp")
+    path.rename(unnamed)
+    sha256 = _commit._sha256
+
+    def named_meanwhile(file):
+        if file == unnamed and unnamed.exists():
+            unnamed.rename(path)
+        return sha256(file)
+
+    monkeypatch.setattr(_commit, "_sha256", named_meanwhile)
+    assert again(pipeline, archive, catalogue).n_files == 0
+    gone = path.with_name(f"_4567cdef-{path.name}.tmp")
+    gone.symlink_to("nothing")  # listed, but not there
+    assert again(pipeline, archive, catalogue).n_files == 0
+    os.utime(path, (time.time() + 10,) * 2)
+
+    def set_aside_meanwhile(file):
+        path.unlink(missing_ok=True)
+        return sha256(file)
+
+    monkeypatch.setattr(_commit, "_sha256", set_aside_meanwhile)
+    assert put_right(catalogue, map(str, archive.iterdir()))
+    monkeypatch.undo()
+    assert again(pipeline, archive, catalogue).n_files == 2
+
+
 def test_damaged_files_of_a_catalogue_are_named(copy):
     """Those of rows and of notes, and its header."""
     _, catalogue = copy
