@@ -34,7 +34,14 @@ def main(folder):
     """Draw all figures into `folder`, which is made if it does not exist."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    drawings = [how_simclr_works, temperature, choices, anytime, *displays()]
+    drawings = [
+        how_simclr_works,
+        temperature,
+        choices,
+        anytime,
+        anytime_real,
+        *displays(),
+    ]
     for draw in drawings:
         figure = draw()
         path = folder / f"{draw.__name__}.png"
@@ -101,8 +108,7 @@ def temperature():
 
 def anytime():
     """Draw accuracy over CPU seconds of two recipes, for two read-outs."""
-    with EMBEDDINGS.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["data"].startswith("aurora")]
+    rows = [row for row in _embeddings() if row["data"].startswith("aurora")]
     recipes = {
         "paper's recipe": (["untrained", "paper"], GREY),
         "QUICK": (["untrained, slim", "QUICK"], BLUE),
@@ -115,18 +121,13 @@ def anytime():
         1, 2, figsize=(9, 3.6), sharey=True, layout="constrained"
     )
     for ax, (title, read_out) in zip(axes, read_outs.items(), strict=True):
-        read = [r for r in rows if (r["features"], r["symmetry"]) == read_out]
         for name, ((start, rest), color) in recipes.items():
-            points = {
-                data: [
-                    (float(row["seconds"]), float(row["score"]))
-                    for row in read
-                    if row["data"] == data
-                    and (row["system"] == start or row["system"].startswith(rest))
+            curves = np.array(
+                [
+                    _curve(rows, data, read_out, start, rest)
+                    for data in sorted({row["data"] for row in rows})
                 ]
-                for data in sorted({row["data"] for row in read})
-            }
-            curves = np.array([sorted(found) for found in points.values()])
+            )
             for curve in curves:
                 ax.plot(*curve.T, color=color, lw=0.7, alpha=0.4)
             ax.plot(*curves.mean(axis=0).T, "o-", color=color, label=name)
@@ -135,6 +136,61 @@ def anytime():
     axes[0].set_ylabel("accuracy, held-out sequences, percent")
     axes[1].legend(frameon=False, loc="lower right")
     return figure
+
+
+def anytime_real():
+    """Draw scores over CPU minutes on two sets of real images."""
+    rows = _embeddings()
+    sets = {
+        "fashion": ("Fashion-MNIST", "accuracy, percent", "horizontal"),
+        "elpv": ("ELPV", "balanced accuracy, percent", "flips"),
+    }
+    levels = {"untrained": "untrained ResNet18", "ImageNet, frozen": "Lite0, frozen"}
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for ax, (data, (title, score, mirrors)) in zip(axes, sets.items(), strict=True):
+        for features, mark in (("last", "s"), ("stages", "o")):
+            for symmetry, line in (("none", "-"), (mirrors, ":")):
+                read_out = (features, symmetry)
+                curve = _curve(rows, data, read_out, "untrained, slim", "QUICK")
+                name = f"{features}{'' if symmetry == 'none' else ', mirror images'}"
+                seconds, scores = np.array(curve).T
+                color = BLUE if features == "stages" else ORANGE
+                ax.plot(seconds / 60, scores, mark + line, color=color, label=name)
+        for system, name in levels.items():
+            ((_, level),) = _curve(rows, data, ("stages", "none"), system)
+            ax.axhline(level, color=GREY, lw=0.8, zorder=0)
+            ax.annotate(
+                f"{name}, stages",
+                (1, level),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="right",
+                color=GREY,
+                fontsize="small",
+            )
+        ax.set(title=title, xlabel="CPU minutes of QUICK", ylabel=score)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[1].legend(frameon=False, loc="lower right", fontsize="small")
+    return figure
+
+
+def _embeddings():
+    """Return the rows that tests/benchmarks/embeddings.py has printed."""
+    with EMBEDDINGS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _curve(rows, data, read_out, start, rest=None):
+    """Return (seconds, score) of a system, and of those whose name begins as `rest`."""
+    found = [
+        (float(row["seconds"]), float(row["score"]))
+        for row in rows
+        if row["data"] == data
+        and (row["features"], row["symmetry"]) == read_out
+        and (row["system"] == start or (rest and row["system"].startswith(rest)))
+    ]
+    return sorted(found)
 
 
 def choices():
