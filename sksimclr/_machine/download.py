@@ -52,7 +52,7 @@ def is_served(url: str) -> bool:
         response = requests.head(url, allow_redirects=True, timeout=_TIMEOUT)
     except requests.RequestException:
         return False
-    return response.ok and not _is_less_safe(response.url, url)
+    return response.ok and not _is_less_safe(response, url)
 
 
 def download(
@@ -257,8 +257,8 @@ def _continue(url: str, part: _Part, max_bytes: int) -> None:
     if start:
         headers["Range"] = f"bytes={start}-"
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-        if _is_less_safe(response.url, url):
-            raise OSError(f"{url} leads to {response.url}, which is not https.")
+        if _is_less_safe(response, url):
+            raise OSError(f"{url} leads to {response.url} by an address without https.")
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             return _check_complete(response, part, start)
         response.raise_for_status()
@@ -275,9 +275,10 @@ def _continue(url: str, part: _Part, max_bytes: int) -> None:
         raise requests.ConnectionError(f"got {part.size} of {total} bytes")
 
 
-def _is_less_safe(url: str, asked: str) -> bool:
-    """Say whether a redirection gave up https."""
-    return asked.startswith("https:") and not url.startswith("https:")
+def _is_less_safe(response: Any, asked: str) -> bool:
+    """Say whether a redirection gave up https, if only on the way."""
+    urls = [each.url for each in (*response.history, response)]
+    return asked.startswith("https:") and not all(u.startswith("https:") for u in urls)
 
 
 def _total_after(start: int, response: Any, part: _Part) -> int:

@@ -227,9 +227,9 @@ def damage_named(rows):
                 part.to_table(schema=rows.schema)
             except (pa.ArrowException, OSError) as cause:
                 raise OSError(
-                    f"The catalogue's file {part.path!r} is damaged: {cause}. Call "
-                    "label_archive again, with all its files: that labels anew what "
-                    "is in it."
+                    f"The catalogue's file {part.path!r} is damaged: {cause}. Delete "
+                    "it, and call label_archive again, with all its files: that "
+                    "labels anew what is missing."
                 ) from error
         raise
 
@@ -299,8 +299,8 @@ def start(catalogue, header):
         The catalogue is of another model, or holds other columns.
     """
     folder = Path(catalogue)
+    (folder / FILES).mkdir(parents=True, exist_ok=True)
     if not (folder / HEADER).exists():
-        (folder / FILES).mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": FORMAT} | header, indent=1) + "\n"
         with replacing(folder / HEADER) as path:
             path.write_text(text)
@@ -338,9 +338,10 @@ def locked(catalogue):
     except ImportError:  # Windows has none
         yield
         return
-    with open(folder / _LOCK, "w") as file:
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RuntimeError(
                 f"Another run is writing to the catalogue {str(folder)!r}. Wait "
@@ -349,3 +350,5 @@ def locked(catalogue):
         except OSError:  # a file system without locks
             pass
         yield
+    finally:
+        os.close(lock)

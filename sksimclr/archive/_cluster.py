@@ -5,9 +5,9 @@ import traceback
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from uuid import uuid4
 
-from distributed import CancelledError as Lost
-from distributed import KilledWorker, WorkerPlugin, get_worker
+from distributed import CancelledError, KilledWorker, WorkerPlugin, get_worker
 
 from sksimclr.archive._part import fail_group, label_group, process_restored
 
@@ -15,6 +15,7 @@ _N_LOSSES = 3  # of a group, after which it is not tried again as it is
 _N_TRIES = 5  # to give the pipeline to all workers, while some of them die
 _PAUSE = 1  # seconds between these
 _LONGEST = 3600  # seconds to wait for any worker
+_SILENT = 600  # seconds without a result, after which it is said what is waited for
 
 
 class Cluster:
@@ -30,9 +31,8 @@ class Cluster:
     def __init__(self, labeller, catalogue, client):
         self._labeller, self._catalogue = labeller, catalogue
         self._client = client
-        header = labeller.header
-        self._name = f"sksimclr-{header['model']}-{header['n_features']}"
-        self._alone_since = None
+        self._name = f"sksimclr-{uuid4().hex}"  # of this run alone
+        self._alone_since = self._silent_since = None
         self.suspects = []
 
     def n_threads(self):
@@ -75,45 +75,79 @@ class Cluster:
         """Hand out a group."""
         return self._executor.submit(_label, self._name, group, self._catalogue)
 
-    def lost(self, running):
-        """Return which tasks are lost, when none has ended for some time.
+    def reclaim(self, running):
+        """Return the tasks that nobody will do, cancelled, when none ends for long.
+
+        Parameters
+        ----------
+        running : dict of Future to Group
 
         Raises
         ------
         TimeoutError
             There has been no worker for an hour.
         """
-        if any(self._client.processing().values()):
+        is_ours = f"{_label.__name__}-"  # how the keys of our tasks begin
+        tasks = self._client.processing().values()
+        if any(str(key).startswith(is_ours) for keys in tasks for key in keys):
             self._alone_since = None
+            self._say_who_is_silent(running)
             return []
-        if self.n_threads():  # they wait, and nobody is at the tasks
-            self._alone_since = None
-            self._send_pipeline()
-            for future in running:
-                future.cancel()
-            return list(running)
+        if not self._n_ready():
+            self._wait_for_workers()
+            return []
+        self._alone_since = None
+        self._send_pipeline()
+        for future in running:
+            future.cancel()
+        return list(running)
+
+    def _n_ready(self):
+        """Return how many workers would begin a task now; some are paused, or begin."""
+        return self._client.run_on_scheduler(
+            lambda dask_scheduler: len(dask_scheduler.running)
+        )
+
+    def _wait_for_workers(self):
+        """Say that workers are waited for, and since when."""
         now = time.monotonic()
-        self._alone_since = self._alone_since or now
+        if self._alone_since is None:
+            self._alone_since = now
         if now - self._alone_since > _LONGEST:
             raise TimeoutError(
-                f"The Dask cluster {self._where()} has had no worker for an hour. What "
-                "is labelled by now is in the catalogue; the same call goes on when "
-                "there are workers."
+                f"The Dask cluster {self._where()} has had no worker for an hour that "
+                "takes tasks. What is labelled by now is in the catalogue; the same "
+                "call goes on when there are workers."
             )
         warnings.warn(
             f"Waiting, for up to an hour, for a worker of the Dask cluster "
-            f"{self._where()}: it has none.",
-            stacklevel=2,
+            f"{self._where()}: it has none that takes tasks.",
+            stacklevel=3,
         )
-        return []
+
+    def _say_who_is_silent(self, running):
+        """Name the files that workers are at, if no group was done for long."""
+        now = time.monotonic()
+        if self._silent_since is None:
+            self._silent_since = now
+        if now - self._silent_since > _SILENT:
+            self._silent_since = None
+            files = sorted(group.files[0] for group in running.values())
+            warnings.warn(
+                f"No group of files was done on the Dask cluster {self._where()} for "
+                f"{_SILENT // 60} minutes. Its workers are at those that begin with "
+                f"{files}. If one of them hangs, stop the run and leave it out.",
+                stacklevel=3,
+            )
 
     def result(self, future, group):
         """Return (what became of a group, groups to hand out instead)."""
+        self._alone_since = self._silent_since = None
         try:
             outcome = future.result()
         except ImportError:  # the worker lacks what it needs
             raise
-        except (Exception, Lost) as error:
+        except (Exception, CancelledError) as error:
             return self._after_loss(group, error)
         if isinstance(outcome, Exception):
             raise outcome
@@ -121,6 +155,8 @@ class Cluster:
 
     def _after_loss(self, group, error):
         """Return the same for a group whose worker died, or lost it."""
+        if isinstance(error, KeyError):  # a worker without the pipeline
+            self._send_pipeline()
         n_losses = group.n_losses + 1
         if isinstance(error, KilledWorker):  # the scheduler has counted
             n_losses = _N_LOSSES

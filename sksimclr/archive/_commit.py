@@ -7,7 +7,9 @@ dies in between leaves what the next run needs to give them; whoever dies before
 note leaves nothing that counts.
 
 The same files make the same part, byte for byte, so that runs which do not see each
-other's locks, and workers which outlive their run, only repeat each other.
+other's locks, and workers which outlive their run, repeat each other. Where they had
+divided the files otherwise, the next look at the catalogue takes out what is there
+twice.
 """
 
 import hashlib
@@ -19,6 +21,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
+from uuid import uuid4
 
 from sksimclr._machine.writing import (
     TEMPORARY,
@@ -38,10 +41,11 @@ from sksimclr.archive._catalogue import (
 )
 
 _UNFINISHED = re.compile(rf"_[0-9a-f]{{8}}-({PART_NAME}|{re.escape(HEADER)})\.tmp")
-_PLACE = re.compile(rf"site=[^/]+/date=[^/]+/{PART_NAME}")
+_PLACE = re.compile(rf"site=[^/\\:]+/date=[^/\\:]+/{PART_NAME}")
 _LEASE = 24 * 3600  # seconds that a run may take from writing rows to their note
-_ASIDE = "_aside-{}"  # name of what is not to be read, but not ours to delete either
+_ASIDE = "_aside-{}-{}"  # name of what is not to be read, nor ours to delete
 _WRITE = {"compression": "zstd", "write_page_checksum": True}
+_COLUMNS = ["file", "n_frames", "reason"]
 _KEY = b"sksimclr_parts"  # in the metadata of a note
 
 
@@ -66,7 +70,10 @@ def write_part(catalogue, name, frames, files):
     try:
         for site, date, table in frames:
             place = folder / f"site={quote(site, safe='')}" / f"date={date}"
-            place.mkdir(parents=True, exist_ok=True)
+            if not place.is_dir():
+                place.mkdir(parents=True, exist_ok=True)
+                sync_folder(place.parent)
+                sync_folder(folder)
             path = temporary_path(place / name)
             unnamed[path] = place / name
             with naming(place / name):
@@ -122,19 +129,22 @@ def put_right(catalogue, paths):
             "this one when that is done."
         )
     done = set()
-    for note in sorted(notes, key=lambda note: (-len(note.files), note.path)):
+    whole = {note: note.has_all(parts.get(note.path.name, [])) for note in notes}
+    # if files are in two parts, the larger one counts, but a damaged one least of all
+    for note in sorted(notes, key=lambda n: (not whole[n], -len(n.files), n.path)):
         rows = parts.get(note.path.name, [])
-        if note.files.isdisjoint(done) and note.has_all(rows):
-            done |= note.files
-        elif note.files <= paths | done:
+        files = note.files if note.is_readable else _files_of(rows)
+        if whole[note] and files.isdisjoint(done):
+            done |= files
+            _set_aside(*note.strays(rows))
+        elif files is not None and files <= paths | done:
             _set_aside(*rows, note.path)
         else:
-            done |= note.files
+            done |= files or set()
             warnings.warn(
                 f"In the catalogue {str(folder)!r}, rows of {note.path.name} are "
-                f"missing or there twice. It has {len(note.files)} files, as "
-                f"{min(note.files)!r}. Give all of them to label_archive, so that they "
-                "are labelled again.",
+                f"missing, damaged or there twice. Give {_some(files)} to "
+                "label_archive, so that they are labelled again.",
                 stacklevel=3,
             )
     for name, rows in parts.items():
@@ -155,8 +165,11 @@ def forget_unread(catalogue):
         table = pq.read_table(path)
         kept = table.filter((pc.field("n_frames") > 0) | (pc.field("reason") == ""))
         if kept.num_rows < table.num_rows:
+            status = path.stat()
             with replacing(path) as new:
                 pq.write_table(kept, new, **_WRITE)
+                # younger rows than their note are looked into
+                os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 class _Note:
@@ -168,6 +181,8 @@ class _Note:
     is_readable : bool
     files : set of str
         Its input files; empty if it cannot be read.
+    n_frames, n_failures : int
+        Rows that it has, and input files that were not read, or not wholly.
     """
 
     def __init__(self, path):
@@ -175,17 +190,24 @@ class _Note:
         import pyarrow.parquet as pq
 
         self.path, self.files, self.is_readable = path, set(), False
+        self.n_frames = self.n_failures = 0
         try:
             self._written = path.stat().st_mtime_ns
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                table = file.read(["file", "n_frames"], use_threads=False)
+                table = file.read(use_threads=False).select(_COLUMNS)
                 sums = (file.schema_arrow.metadata or {}).get(_KEY)
             self._sums = None if sums is None else _checked(json.loads(sums))
-        except (pa.ArrowException, OSError, ValueError, TypeError):
-            return  # it is damaged
-        self.files = set(table["file"].to_pylist())
-        self._n_frames = sum(table["n_frames"].to_pylist())
-        self.is_readable = True
+            files, n_frames, reasons = (column.to_pylist() for column in table)
+            self.n_frames, self.n_failures = sum(n_frames), sum(map(bool, reasons))
+        except FileNotFoundError:  # another run has just set it aside
+            return
+        except OSError as error:
+            if error.errno is not None:  # of the system, not of what is in it
+                raise
+            return
+        except (pa.ArrowException, ValueError, TypeError, KeyError, RecursionError):
+            return
+        self.files, self.is_readable = set(files), True
 
     def has_all(self, rows):
         """Tell whether the part has all its rows, after naming what has no name yet.
@@ -198,14 +220,22 @@ class _Note:
         if not self.is_readable:
             return False
         if self._sums is None:  # written before notes had them
-            return _n_rows(rows) == self._n_frames
-        folder = self.path.parents[1]
+            return _n_rows(rows) == self.n_frames
+        folder, sums = self.path.parents[1], self._sums
         try:
+            # each of them, since it gives them names
             return all(
-                self._has(folder / name, *how) for name, how in self._sums.items()
+                [self._has(folder / name, *noted) for name, noted in sums.items()]
             )
         except FileNotFoundError:  # another run has just set it aside
             return False
+
+    def strays(self, rows):
+        """Return the files among those of a part that the note does not name."""
+        if self._sums is None:
+            return []
+        named = {self.path.parents[1] / name for name in self._sums}
+        return [path for path in rows if path not in named]
 
     def _has(self, final, n_bytes, sha256):
         """Tell whether a file of rows is as it was noted."""
@@ -239,6 +269,32 @@ def _checked(sums):
     return dict(sums)
 
 
+def part_done(catalogue, name):
+    """Return the note of a part that is done, None if it is not."""
+    note = _Note(Path(catalogue) / FILES / f"part-{name}.parquet")
+    is_done = note.is_readable and note.has_all([])
+    return note if is_done else None
+
+
+def _files_of(paths):
+    """Return the input files of which there are rows, None if a file is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        tables = [pq.read_table(path, columns=["file"]) for path in paths]
+    except (pa.ArrowException, OSError):
+        return None
+    return {file for table in tables for file in table["file"].to_pylist()}
+
+
+def _some(files):
+    """Return words for the input files of a part, which may be unknown."""
+    if not files:
+        return "all files of the archive"
+    return f"all of its {len(files)} files, such as {min(files)!r},"
+
+
 def _n_rows(paths):
     """Return how many rows are in files, None where one is damaged."""
     import pyarrow as pa
@@ -264,7 +320,8 @@ def _set_aside(*paths):
     """Take files out of the catalogue, in this order, without deleting them."""
     for path in paths:
         with suppress(FileNotFoundError):  # another run was first
-            os.replace(path, path.with_name(_ASIDE.format(path.name)))
+            number = uuid4().hex[:8]
+            os.replace(path, path.with_name(_ASIDE.format(number, path.name)))
             sync_folder(path.parent)
 
 

@@ -186,8 +186,9 @@ def label_archive(
             forget_unread(catalogue)
         parts, n_to_do = [], []
         for _ in range(_N_ROUNDS):
+            start(catalogue, labeller.header)  # where are no locks, it may have changed
             done = put_right(catalogue, map(as_text, paths))
-            groups = list(_groups(paths, done, part_bytes))
+            groups = list(_groups(paths, done, part_bytes, labeller))
             n_to_do.append(sum(len(group.files) for group in groups))
             if not groups:
                 break
@@ -226,8 +227,9 @@ def _with_progress(parts, n_all, n_to_do, verbose):
             yield part
 
 
-def _groups(paths, done, part_bytes):
+def _groups(paths, done, part_bytes, labeller):
     """Yield groups of files that are not done; the same files give the same groups."""
+    model = labeller.header["model"]
     sizes = {path: _size(path) for path in paths}
     if part_bytes is None:
         part_bytes = min(_PART_BYTES, sum(sizes.values()) // _N_PARTS)
@@ -237,16 +239,17 @@ def _groups(paths, done, part_bytes):
             group.append(file)
             n_bytes += sizes[file]
             if n_bytes >= part_bytes:
-                yield from _group(group, done)
+                yield from _group(group, done, model)
                 group, n_bytes = [], 0
-        yield from _group(group, done)
+        yield from _group(group, done, model)
 
 
-def _group(files, done):
+def _group(files, done, model):
     """Yield one group of the files that are not done, if there are any."""
     files = tuple(file for file in files if as_text(file) not in done)
     if files:
-        name = hashlib.sha256("\n".join(map(as_text, files)).encode()).hexdigest()[:16]
+        names = "\0".join([model, *map(as_text, files)])
+        name = hashlib.sha256(names.encode()).hexdigest()[:16]
         yield Group(name, files, tuple(map(reader_for, files)))
 
 

@@ -16,14 +16,13 @@ from pathlib import Path
 
 from sksimclr._machine.writing import replacing
 from sksimclr.archive import _skops_file
-from sksimclr.archive._trusted import OURS, check_numbers, is_for_skops, is_trusted
+from sksimclr.archive._trusted import check_numbers, is_for_skops, is_trusted
 
 FORMAT = 1
 SUFFIX = ".skops"
 _NOTE = "sksimclr.json"  # who wrote the file, beside what skops writes
 _OLDEST_SKOPS = (0, 12)  # older ones can be made to run what nobody trusted
 _PACKAGES = ("sksimclr", "scikit-learn", "skops", "torch", "numpy")
-_TRUSTED = OURS
 
 
 def save_model(pipeline, path):

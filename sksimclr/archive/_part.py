@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from sksimclr._files.file_names import as_text
 from sksimclr.archive._catalogue import UNKNOWN
-from sksimclr.archive._commit import write_part
+from sksimclr.archive._commit import part_done, write_part
 from sksimclr.archive._quality import WITHOUT_LABEL, frame_quality
 from sksimclr.archive._rows import rows_table
 
@@ -80,7 +80,10 @@ def label_group(labeller, group, catalogue, stop=None):
 
 
 def fail_group(group, catalogue, reason):
-    """Note one reason for all files of a group, which are done with it."""
+    """Note one reason for all files of a group, unless they are done all the same."""
+    note = part_done(catalogue, group.name)
+    if note is not None:  # the worker died, or was given up, after it had written
+        return PartDone(len(group.files), note.n_frames, note.n_failures)
     files = [
         {"file": as_text(file), "n_frames": 0, "reason": reason} for file in group.files
     ]

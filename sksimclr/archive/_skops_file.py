@@ -52,6 +52,9 @@ class _Contents:
                 raise ValueError("it has lists in lists, which skops does not write")
             parts += [each for each in values if isinstance(each, _Part)]
         n_objects = 1 + sum(part.n_objects for part in parts)
+        if item.get("__loader__") == "JsonNode":  # text, of which skops makes objects
+            n_objects += sum(map(str(item.get("content")).count, ",[{"))
+            self._n_left -= n_objects
         n_levels = 1 + max((part.n_levels for part in parts), default=0)
         if n_levels > _MOST_LEVELS:
             raise ValueError(f"its objects are nested in more than {_MOST_LEVELS}")
@@ -67,6 +70,8 @@ class _Contents:
         if isinstance(item.get("__class__"), str):
             self.names.add(f"{item.get('__module__')}.{item['__class__']}")
         loader, member = item.get("__loader__"), item.get("file")
+        if loader == "ConstructorFromReduceNode":  # is called, with what the file says
+            self.names.add(f"{item.get('__module__')}.{item.get('__class__')}()")
         if isinstance(loader, str) and loader in _COMPILED:
             self.names.add(_COMPILED[loader])
         if isinstance(member, str) and not (
@@ -85,8 +90,8 @@ def open_checked(path):
 
     Returns
     -------
-    file : BytesIO or Path
-        Nothing in it is compressed.
+    file : BytesIO
+        What was looked at, whatever becomes of the path; nothing in it is compressed.
     names : set of str
         Of types and functions.
 
@@ -95,10 +100,11 @@ def open_checked(path):
     ValueError
         It would become too large, or is nothing that skops writes.
     """
-    with zipfile.ZipFile(path) as source:
+    content = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(content) as source:
         members = source.infolist()
         sizes = {member.filename: member.file_size for member in members}
-        most = max(_MOST_BYTES, _MOST_TIMES * path.stat().st_size)
+        most = max(_MOST_BYTES, _MOST_TIMES * content.getbuffer().nbytes)
         if not len(sizes) == len(members) <= _MOST_MEMBERS:
             raise ValueError(
                 f"expected at most {_MOST_MEMBERS} members of different names, got "
@@ -114,7 +120,8 @@ def open_checked(path):
             raise ValueError("its objects are nested too deep") from error
         _check_size(contents.n_bytes, most)
         if all(member.compress_type == zipfile.ZIP_STORED for member in members):
-            return path, contents.names
+            content.seek(0)
+            return content, contents.names
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as target:
             for name, size in sizes.items():

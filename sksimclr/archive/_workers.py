@@ -7,9 +7,10 @@ threads busy, which bounds memory.
 
 import sys
 import threading
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 
 from sksimclr.archive._part import label_group, process_restored
 
@@ -34,12 +35,12 @@ def run_groups(labeller, groups, catalogue, n_threads):
         In the order in which they are done. When a worker dies, others take over its
         groups; files with which workers die again and again become failures.
     """
-    groups = iter(groups)
+    groups, again = iter(groups), deque()
     with _workers(labeller, catalogue, n_threads) as workers:
         running = {}
         while True:
             room = _N_AHEAD * max(1, workers.n_threads()) - len(running)
-            for group in islice(groups, max(0, room)):
+            for group in islice(chain(_emptied(again), groups), max(0, room)):
                 running[workers.submit(group)] = group
             if not running and workers.suspects:
                 group = workers.suspects.pop()
@@ -47,12 +48,17 @@ def run_groups(labeller, groups, catalogue, n_threads):
             if not running:
                 return
             done, _ = wait(running, _PATIENCE, return_when=FIRST_COMPLETED)
-            for future in done or workers.lost(running):
-                group = running.pop(future)
-                part, again = workers.result(future, group)
-                running |= {workers.submit(group): group for group in again}
+            for future in done or workers.reclaim(running):
+                part, instead = workers.result(future, running.pop(future))
+                again += instead
                 if part is not None:
                     yield part
+
+
+def _emptied(queue):
+    """Yield what is in a queue, and take it out."""
+    while queue:
+        yield queue.popleft()
 
 
 @contextmanager
@@ -112,7 +118,7 @@ class _Threads:
             label_group, self._labeller, group, self._catalogue, self._stop
         )
 
-    def lost(self, running):
+    def reclaim(self, running):
         """Return no task: threads lose nothing."""
         return []
 

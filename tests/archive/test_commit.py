@@ -1,5 +1,6 @@
 """No row of a catalogue is lost, and none is there twice, whoever else is at work."""
 
+import errno
 import os
 import shutil
 import time
@@ -205,6 +206,130 @@ def test_note_that_says_something_else_is_damaged(pipeline, copy, sums):
     assert seen(catalogue) == expected
 
 
+def other_files(archive, note):
+    """Return the files of an archive that are not in a part."""
+    own = {Path(row["file"]) for row in pq.read_table(note).to_pylist()}
+    return set(archive.iterdir()) - own
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_rows_of_a_damaged_note_are_not_given_up(pipeline, copy, damage):
+    """Unless the call has the files of which they are."""
+    archive, catalogue = copy
+    _, note = a_part(catalogue)
+    others = other_files(archive, note)
+    damage(note)
+    with pytest.warns(UserWarning, match="such as .* to label_archive"):
+        again(pipeline, others, catalogue)
+    assert read_catalogue(catalogue).num_rows == 6 * N_FRAMES
+
+
+def test_error_of_the_system_is_no_damage(pipeline, copy, monkeypatch):
+    """It ends the run, and nothing is set aside."""
+    archive, catalogue = copy
+    before = contents(catalogue)
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(pq, "ParquetFile", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        again(pipeline, archive, catalogue)
+    assert contents(catalogue) == before
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"name": ["a"]}),
+        pa.table({"file": ["a"], "n_frames": [None], "reason": [""]}),
+        pa.table({"file": [None], "n_frames": ["1"], "reason": [3]}),
+    ],
+)
+def test_note_of_another_shape_is_damaged(pipeline, copy, table):
+    """It does not end the run."""
+    archive, catalogue = copy
+    expected = seen(catalogue)
+    pq.write_table(table, a_part(catalogue)[1])
+    assert again(pipeline, archive, catalogue).n_files == 2
+    assert seen(catalogue) == expected
+
+
+def test_rows_that_the_note_does_not_name_are_set_aside(tmp_path):
+    """As when a part was written again, with fewer rows."""
+    start(tmp_path, HEADER)
+    write_two_sites(tmp_path)
+    write_part(
+        tmp_path, NAME, [], [{"file": f, "n_frames": 0, "reason": "x"} for f in FILES]
+    )
+    assert put_right(tmp_path, FILES) == set(FILES)
+    assert read_catalogue(tmp_path).num_rows == 0
+
+
+def test_whole_parts_come_before_damaged_ones(tmp_path):
+    """Also if the damaged one has more files, and none of them is given."""
+    start(tmp_path, HEADER)
+    write_two_sites(tmp_path)
+    for k, site in enumerate("gf"):
+        note = {"file": FILES[k], "n_frames": 3, "reason": ""}
+        rows = (site, "2014-03-10", rows_of(FILES[k]))
+        write_part(tmp_path, f"{NAME}-{k}", [rows], [note])
+    (tmp_path / "site=g" / "date=2014-03-10" / f"part-{NAME}.parquet").unlink()
+    assert put_right(tmp_path, []) == set(FILES)
+    assert read_catalogue(tmp_path)["file"].to_pylist() == [
+        *FILES[1:] * 3,
+        *FILES[:1] * 3,
+    ]
+
+
+def test_all_rows_of_a_part_get_their_names(tmp_path):
+    """Also those behind one that is gone."""
+    start(tmp_path, HEADER)
+    write_two_sites(tmp_path)
+    paths = sorted(tmp_path.glob("site=*/date=*/part-*"))
+    for path in paths:
+        path.rename(path.with_name(f"_0123abcd-{path.name}.tmp"))
+    next(paths[1].parent.iterdir()).unlink()
+    with pytest.warns(UserWarning, match="missing, damaged or there twice"):
+        put_right(tmp_path, [])
+    assert paths[0].exists() and not paths[1].exists()
+
+
+def test_what_is_set_aside_stays(pipeline, copy):
+    """Each time; nothing takes its name."""
+    archive, catalogue = copy
+    path, note = a_part(catalogue)
+    for k in (1, 2):
+        note.unlink()
+        again(pipeline, archive, catalogue)
+        assert len(list(path.parent.glob("_aside-*"))) == k
+
+
+def test_retry_does_not_hide_damage(pipeline, copy):
+    """The note keeps its time, by which changed rows are known."""
+    archive, catalogue = copy
+    path, note = a_part(catalogue)
+    table = pq.read_table(note)
+    row = pa.table({"file": ["/gone"], "n_frames": [0], "reason": ["x"]})
+    table = pa.concat_tables([table, row.cast(table.schema)])
+    pq.write_table(table, note)
+    os.utime(note, (1e9, 1e9))
+    flip(path)
+    assert again(pipeline, archive, catalogue, retry_failures=True).n_files == 2
+
+
+def test_lock_is_not_looked_for_elsewhere(pipeline, copy, tmp_path):
+    """What a link leads to keeps its content."""
+    archive, catalogue = copy
+    stranger = tmp_path / "stranger"
+    stranger.write_text("content")
+    (catalogue / "_lock").unlink()
+    (catalogue / "_lock").symlink_to(stranger)
+    with pytest.raises(OSError, match="_lock"):
+        again(pipeline, archive, catalogue)
+    assert stranger.read_text() == "content"
+
+
 def without_sums(note):
     """Make a note as it was before parts were noted in it."""
     pq.write_table(pq.read_table(note).replace_schema_metadata(None), note)
@@ -227,12 +352,10 @@ def test_rows_of_files_that_are_gone_are_not_given_up(pipeline, copy, tmp_path):
     """What is left of a part stays, when it cannot be labelled again."""
     archive, catalogue = copy
     path, note = a_part(catalogue)
-    others = set(archive.iterdir()) - {
-        Path(row["file"]) for row in pq.read_table(note).to_pylist()
-    }
+    others = other_files(archive, note)
     remove(path)
     before = contents(catalogue)
-    with pytest.warns(UserWarning, match="are missing or there twice"):
+    with pytest.warns(UserWarning, match="missing, damaged or there twice"):
         assert again(pipeline, others, catalogue).n_files == 0
     assert contents(catalogue) == before
 

@@ -13,8 +13,13 @@ import archives
 import numpy as np
 import pytest
 from archives import PART_BYTES, contents, fitted_pipeline, write_archive
-from distributed import CancelledError as Lost
-from distributed import Client, KilledWorker, LocalCluster, get_worker
+from distributed import (
+    CancelledError,
+    Client,
+    KilledWorker,
+    LocalCluster,
+    get_worker,
+)
 from distributed.comm import CommClosedError
 from threadpoolctl import threadpool_info
 
@@ -30,7 +35,7 @@ from sksimclr.archive import (
 )
 from sksimclr.archive._cluster import Cluster
 from sksimclr.archive._labeller import Labeller
-from sksimclr.archive._part import Group
+from sksimclr.archive._part import Group, fail_group
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.alone]
 
@@ -239,11 +244,18 @@ def failed(error):
 
 @pytest.mark.parametrize(
     "error",
-    [CommClosedError("gone"), KeyError("key"), Lost("key"), TimeoutError(), OSError()],
+    [
+        CommClosedError("gone"),
+        KeyError("key"),
+        CancelledError("key"),
+        TimeoutError(),
+        OSError(),
+    ],
 )
-def test_every_loss_of_a_group_counts(pipeline, tmp_path, error):
+def test_every_loss_of_a_group_counts(pipeline, tmp_path, monkeypatch, error):
     """After three it is divided, after three more a file is tried alone, then named."""
     cluster = Cluster(Labeller(pipeline, embeddings=False), str(tmp_path), client=None)
+    monkeypatch.setattr(cluster, "_send_pipeline", lambda: None)
     (tmp_path / "_files").mkdir()
     files = tuple(str(tmp_path / name) for name in ("a.pgm", "b.pgm"))
     group, n_losses = Group("0123456789abcdef", files, (read_pgm, read_pgm)), 0
@@ -272,31 +284,109 @@ def test_groups_that_kill_are_divided_at_once(pipeline):
     assert len({g.name for g in again}) == 2
 
 
-class WithoutWorkers:
-    """A client of a cluster that has no worker."""
+class Watched:
+    """A client of a cluster whose workers do nothing, or are at something."""
 
     scheduler = SimpleNamespace(address="tcp://127.0.0.1:1")
 
+    def __init__(self, n_ready=0, tasks=()):
+        self.n_ready, self.tasks = n_ready, tasks
+
     def processing(self):
         """Return which tasks each worker is at."""
-        return {}
+        return {"worker": self.tasks}
 
     def nthreads(self):
-        """Return how many threads each worker has."""
-        return {}
+        """Return how many threads each worker has, also those that are paused."""
+        return {"worker": 2}
+
+    def run_on_scheduler(self, function):
+        """Return what a function says of the scheduler."""
+        return function(dask_scheduler=SimpleNamespace(running=range(self.n_ready)))
+
+    def register_plugin(self, plugin, name):
+        """Take the pipeline."""
 
 
-def test_workers_are_waited_for_an_hour(pipeline, monkeypatch):
-    """It is said what is waited for."""
-    cluster = Cluster(Labeller(pipeline, embeddings=False), "", WithoutWorkers())
-    running = {Future(): Group("0", ("a.pgm",), (read_pgm,))}
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a clock of which a test turns the hands."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    return clock
+
+
+def watching(pipeline, client):
+    """Return a cluster, and what is running on it."""
+    cluster = Cluster(Labeller(pipeline, embeddings=False), "", client)
+    return cluster, {Future(): Group("0", ("a.pgm", "b.pgm"), (read_pgm, read_pgm))}
+
+
+def test_workers_are_waited_for_an_hour(pipeline, clock):
+    """It is said what is waited for; and no task counts as lost, or as done."""
+    cluster, running = watching(pipeline, Watched())
     with pytest.warns(UserWarning, match="Waiting, for up to an hour, for a worker"):
-        assert cluster.lost(running) == []
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + 3601)
+        assert cluster.reclaim(running) == []
+    clock.now += 3601
     with pytest.raises(TimeoutError, match="has had no worker for an hour"):
-        cluster.lost(running)
+        cluster.reclaim(running)
     assert not any(future.cancelled() for future in running)
+
+
+def test_hour_begins_anew_when_something_was_done(pipeline, clock):
+    """However long ago workers were away the last time."""
+    cluster, running = watching(pipeline, Watched())
+    done = Future()
+    done.set_result("a part")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="Waiting"):
+            assert cluster.reclaim(running) == []
+        assert cluster.result(done, None) == ("a part", [])
+        clock.now += 6000
+
+
+def test_tasks_of_others_are_not_waited_for(pipeline):
+    """Ours are handed back, if workers are only at those."""
+    cluster, running = watching(
+        pipeline, Watched(n_ready=1, tasks=["sum-1", "label-2"])
+    )
+    assert cluster.reclaim(running) == list(running)
+    assert all(future.cancelled() for future in running)
+
+
+def test_it_is_said_which_files_take_long(pipeline, clock):
+    """Every ten minutes."""
+    cluster, running = watching(pipeline, Watched(n_ready=1, tasks=["_label-0"]))
+    for _ in range(2):
+        assert cluster.reclaim(running) == []
+        clock.now += 601
+        with pytest.warns(UserWarning, match=r"for 10 minutes.*\['a.pgm'\]"):
+            assert cluster.reclaim(running) == []
+    assert not any(future.cancelled() for future in running)
+
+
+def test_two_runs_of_one_model_share_a_cluster(pipeline, client, tmp_path):
+    """The pipeline stays when the other run ends."""
+    (path,) = write_archive(tmp_path / "archive", n_files=1)
+    cluster = Cluster(Labeller(pipeline, embeddings=False), str(tmp_path), client)
+    (tmp_path / "_files").mkdir()
+    with cluster.at_work():
+        label_archive(pipeline, path, tmp_path / "other")
+        group = Group("0123456789abcdef", (str(path),), (read_pgm,))
+        part, again = cluster.result(cluster.submit(group), group)
+    assert part.n_frames == archives.N_FRAMES and not again
+
+
+def test_part_that_a_worker_wrote_before_it_died_is_no_failure(pipeline, tmp_path):
+    """Its rows are there, and its note stays."""
+    label_archive(pipeline, write_archive(tmp_path / "archive", 1), tmp_path / "out")
+    (note,) = (tmp_path / "out" / "_files").iterdir()
+    before = contents(tmp_path / "out")
+    name = note.name.removeprefix("part-").removesuffix(".parquet")
+    group = Group(name, ("a.pgm",), (read_pgm,), is_suspect=True)
+    part = fail_group(group, str(tmp_path / "out"), "its worker died")
+    assert (part.n_files, part.n_frames, part.n_failures) == (1, archives.N_FRAMES, 0)
+    assert contents(tmp_path / "out") == before
 
 
 def test_cluster_of_threads_leaves_this_process_as_it_was(

@@ -27,6 +27,7 @@ import sksimclr
 from sksimclr import AuroraPreprocessor, SimCLRTransformer, augmentations, datasets
 from sksimclr.archive import _models as models
 from sksimclr.archive import load_model, save_model
+from sksimclr.archive._trusted import OURS
 from sksimclr.recipes import QUICK
 
 pytestmark = [
@@ -218,7 +219,7 @@ def test_trusted_are_our_estimators_and_augmentations():
                 issubclass(value, BaseEstimator) or is_augmentation
             ):
                 found.add(f"{value.__module__}.{value.__qualname__}")
-    assert sorted(models._TRUSTED) == sorted(found)
+    assert sorted(OURS) == sorted(found)
 
 
 def test_functions_of_ours_are_not_loaded(tmp_path):
