@@ -309,6 +309,63 @@ def test_objects_that_multiply_are_refused(path):
     refused(path, "objects with the number 10000.* differ")
 
 
+def json_node(content, number=10**6):
+    """Return an object that skops makes of a text."""
+    return {
+        "__class__": "list",
+        "__module__": "builtins",
+        "__loader__": "JsonNode",
+        "__id__": number,
+        "content": content,
+        "is_json": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "content", ["[" + "[]," * 3_000_000 + "0]", "[" + "0," * 3_000_000 + "0]"]
+)
+def test_objects_in_a_text_are_counted(path, content):
+    """As if they were objects of the file; a few letters make one of 56 bytes."""
+
+    def change(schema):
+        attributes(schema)["classes_"] = json_node(content)
+
+    rewritten(path, change, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="it has more than 2000000 objects"):
+        load_model(path)
+
+
+def test_texts_that_are_repeated_are_counted_each_time(path):
+    """A table of the same list many times is as many lists."""
+
+    def change(schema):
+        node = json_node("[" + "0," * 20_000 + "0]")
+        attributes(schema)["classes_"] = {
+            "__class__": "list",
+            "__module__": "builtins",
+            "__loader__": "ListNode",
+            "content": [node] * 150,
+        }
+
+    rewritten(path, change)
+    refused(path, "it has more than 2000000 objects")
+
+
+def test_constructors_are_not_called_unasked(path):
+    """Those of trusted types too: what they do with arrays of a file is not known."""
+
+    def change(schema):
+        attributes(schema)["classes_"] = {
+            "__class__": "AdamOptimizer",
+            "__module__": "sklearn.neural_network._stochastic_optimizers",
+            "__loader__": "ConstructorFromReduceNode",
+            "content": json_node("[]"),
+        }
+
+    rewritten(path, change)
+    refused(path, r"AdamOptimizer\(\)")
+
+
 @pytest.mark.parametrize("depth", [300, 5000])
 def test_objects_that_are_nested_too_deep_are_refused(depth, path):
     """Before Python is at its end."""

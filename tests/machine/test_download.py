@@ -239,8 +239,9 @@ def test_a_full_disk_is_an_error_with_the_name_of_the_file(serve, path, monkeypa
     assert part_of(path).read_bytes() == DATA[:10]
 
 
+@pytest.mark.parametrize("between", [(), ("https://c.example",), ("http://c.example",)])
 @pytest.mark.parametrize("final", ["https://a.example/file", "http://a.example/file"])
-def test_https_that_leads_to_http_is_not_followed(path, monkeypatch, final):
+def test_https_that_leads_to_http_is_not_followed(path, monkeypatch, between, final):
     """It counts as not served, and is an error where it is all the same."""
 
     class Answer(SimpleNamespace):
@@ -251,17 +252,21 @@ def test_https_that_leads_to_http_is_not_followed(path, monkeypatch, final):
             pass
 
     raw = SimpleNamespace(stream=lambda *args, **params: iter([DATA]))
-    answer = Answer(url=final, ok=True, status_code=200, headers={}, raw=raw)
+    hops = [SimpleNamespace(url=url) for url in between]
+    answer = Answer(
+        url=final, history=hops, ok=True, status_code=200, headers={}, raw=raw
+    )
     answer.raise_for_status = lambda: None
     monkeypatch.setattr(requests, "head", lambda *args, **params: answer)
     monkeypatch.setattr(requests, "get", lambda *args, **params: answer)
     server = SimpleNamespace(url="https://b.example/file")
-    assert is_served(server.url) == final.startswith("https:")
-    if final.startswith("https:"):
+    is_safe = all(url.startswith("https:") for url in (*between, final))
+    assert is_served(server.url) == is_safe
+    if is_safe:
         get(server, path)
         assert path.read_bytes() == DATA
     else:
-        with pytest.raises(OSError, match="leads to http://.*not https"):
+        with pytest.raises(OSError, match="leads to http.* without https"):
             get(server, path)
         assert list(path.parent.iterdir()) == []
 
