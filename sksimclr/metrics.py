@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sksimclr._images.images import check_unmasked
-
 __all__ = ["alignment", "effective_rank", "uniformity"]
 
 _BLOCK = 1 << 22  # pairs of rows whose distances are held at once
@@ -190,7 +188,10 @@ def _rank_of(singular_values: Tensor) -> float:
 def _as_rows(function: str, name: str, array: Any, *, minimum: int) -> Tensor:
     """Return an array as float64 rows on the CPU, after a check."""
     if not isinstance(array, Tensor):
-        check_unmasked(array, f"{function}: {name}")
+        if np.ma.is_masked(array):
+            raise ValueError(
+                f"{function}: {name} has masked values. Leave their rows out."
+            )
         array = torch.from_numpy(np.array(array, dtype=np.float64))
     rows: Tensor = array.detach().cpu().double()
     if rows.ndim != 2 or len(rows) < minimum or rows.shape[1] < 1:

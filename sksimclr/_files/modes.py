@@ -71,10 +71,11 @@ def _what_pillow_changes(image: Any, mode: str, raw_mode: str) -> str:
     """Say of which stored values Pillow gives other ones; "" for none."""
     is_number = mode[0] in "IF"
     if not is_number and (";16" in raw_mode or _ppm_maximum(image) > 255):
-        how = "give its path, not the image" if image.format == "PNG" else _ANOTHER
+        is_read_here = image.format == "PNG"
+        how = "Give its path" if is_read_here else f"Save it as PNG, or {_ANOTHER}"
         return (
             f"expected colours of 8 bits in a {image.format} image, got 16 in it, of "
-            f"which Pillow keeps 8. Save it as PNG, or {how}"
+            f"which Pillow keeps 8. {how}"
         )
     tags = getattr(image, "tag_v2", {})
     if is_number and tags.get(_PHOTOMETRIC) == 0:

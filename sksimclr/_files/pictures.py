@@ -70,6 +70,11 @@ def _read(path: Path, formats: tuple[str, ...]) -> Frames:
         raise ValueError(
             f"it is too large. At most {_MAX_PIXELS:,} pixels are read of an image"
         ) from error
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+        reason = f"its text, or profile of colours, is too large ({error})"
+        raise ValueError(reason) from error
     except UnidentifiedImageError as error:
         reason = f"expected {expected} image, got something else{hint}"
         raise ValueError(reason) from error

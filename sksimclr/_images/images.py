@@ -114,18 +114,24 @@ class ArrayImages(Images):
         else:  # h5py wants increasing row numbers without repetition
             unique, inverse = np.unique(np.asarray(rows), return_inverse=True)
             pixels = _in_memory(self._array[unique])[inverse]
-        numbers = np.arange(len(self))[rows] if isinstance(rows, slice) else rows
-        check_unmasked(pixels, "X", numbers)  # as a variable of netCDF may be
-        pixels = np.asarray(pixels)
-        if not np.can_cast(pixels.dtype, self.dtype, "same_kind"):
-            raise ValueError(
-                f"X says that it holds {self.dtype}, but gives {pixels.dtype}, as "
-                "packed variables of netCDF do. Read it into an array first."
-            )
-        if not self._checked:
-            check_finite(pixels, numbers)
+        if self.n_readers:
+            pixels = self._checked_part(pixels, rows)
         pixels = pixels.astype(self.dtype, copy=False)
         return pixels.reshape(len(pixels), *self.image_shape)
+
+    def _checked_part(self, part: NDArray[Any], rows: Any) -> NDArray[Any]:
+        """Return what was read of a lazy array, after the checks that it can have."""
+        numbers = range(len(self))[rows] if isinstance(rows, slice) else rows
+        check_unmasked(part, "X", numbers)  # as a variable of netCDF may be
+        if not np.can_cast(part.dtype, self.dtype, "same_kind"):
+            raise ValueError(
+                f"X says that it holds {self.dtype}, but gives {part.dtype}, as packed "
+                "variables of netCDF do. Read it into an array first."
+            )
+        part = np.asarray(part)
+        if not self._checked:
+            check_finite(part, numbers)
+        return part
 
 
 class FileImages(Images):
