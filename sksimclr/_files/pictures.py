@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ _MAX_STRIPS = 1 << 18  # of the images in a file
 _MAX_SCANS = 100  # of a JPEG, each of which may be as much work as the image
 _GREY_ALPHA = "LA;16B"
 _WIDE = ("RGB;16B", "RGBA;16B", _GREY_ALPHA)  # of PNGs, of which Pillow keeps half
+_TEXT_TOO_LARGE = re.compile("MAX_TEXT|Decompressed Data Too Large")  # Pillow's words
 _SCAN = b"\xff\xda"  # what begins one
 _PIXEL_BYTES = 8  # of any mode, as Pillow or NumPy keeps it
 
@@ -36,7 +38,8 @@ def read_picture(path: Path) -> Frames:
     ----------
     path : Path
         Of 8 or 16 bits; PNG with 16-bit colours, as OATH has it, keeps its 16 bits. A
-        file may have several images, such as the pages of a TIFF.
+        file may have several images, such as the pages of a TIFF; of an MPO, the first
+        is read.
 
     Returns
     -------
@@ -47,8 +50,9 @@ def read_picture(path: Path) -> Frames:
     Raises
     ------
     ValueError
-        It is none of these, damaged, too large, its images differ in size or type, or
-        it has colours of 16 bits and is no PNG, so that Pillow would keep 8.
+        It is none of these, empty, damaged, too large, its images differ in size or
+        type, or Pillow would change its numbers: it has colours of 16 bits and is no
+        PNG, white is 0 in it, or 8 bits have a sign.
     """
     return _read(path, _FORMATS)
 
@@ -71,7 +75,7 @@ def _read(path: Path, formats: tuple[str, ...]) -> Frames:
             f"it is too large. At most {_MAX_PIXELS:,} pixels are read of an image"
         ) from error
     except ValueError as error:
-        if "MAX_TEXT" not in str(error):
+        if not _TEXT_TOO_LARGE.search(str(error)):
             raise
         reason = f"its text, or profile of colours, is too large ({error})"
         raise ValueError(reason) from error
