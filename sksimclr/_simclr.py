@@ -148,8 +148,9 @@ class SimCLRTransformer(ViewTransformer):
     -----
     X may be grey images ``(n, H, W)``, images with 1 to 4 channels ``(n, H, W, C)``,
     flattened rows ``(n, n_pixels)``, a memory map or another lazily sliced array, or
-    a sequence of paths of image files; all images have one shape. Integers of 8 and
-    16 bits are divided by their type's maximum, other numbers are taken as they are.
+    a sequence of paths of image files or of Pillow's images; all have one shape and
+    type. Integers of 8 and 16 bits are divided by their type's maximum, other numbers
+    are taken as they are. Masked values are refused.
 
     Inside ``cross_val_score`` the encoder is trained anew in every fold and never sees
     the test images (inductive). To train it once on all images without their labels

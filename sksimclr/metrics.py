@@ -188,6 +188,10 @@ def _rank_of(singular_values: Tensor) -> float:
 def _as_rows(function: str, name: str, array: Any, *, minimum: int) -> Tensor:
     """Return an array as float64 rows on the CPU, after a check."""
     if not isinstance(array, Tensor):
+        if np.ma.is_masked(array):
+            raise ValueError(
+                f"{function}: {name} has masked values. Leave their rows out."
+            )
         array = torch.from_numpy(np.array(array, dtype=np.float64))
     rows: Tensor = array.detach().cpu().double()
     if rows.ndim != 2 or len(rows) < minimum or rows.shape[1] < 1:

@@ -14,6 +14,8 @@ from sklearn.utils.validation import (
 )
 
 from sksimclr._estimators.mixins import DocumentationLinkMixin
+from sksimclr._estimators.validation import with_numpy_types
+from sksimclr._images.images import check_unmasked
 
 __all__ = [
     "NearestIndexClassifier",
@@ -148,7 +150,7 @@ def time_sequences(times, sites=None, *, minutes=10):
         without a time, NaT, stand alone.
     sites : array-like of shape (n_samples,), str, default=None
         Station of each image, such as the column "site" of a catalogue; by default they
-        are all of one.
+        are all of one. Images of none, such as None or NaN, stand alone.
     minutes : float, default=10
         Length of a sequence, > 0: an arc or a cloud is seldom gone after ten. Sequences
         begin at whole multiples of it, so they do not depend on which images there are.
@@ -176,21 +178,29 @@ def time_sequences(times, sites=None, *, minutes=10):
     array([0, 0, 1])
     """
     check_scalar(minutes, "minutes", Real, min_val=0, include_boundaries="neither")
+    check_unmasked(times, "times")
+    check_unmasked(sites, "sites")
     times = np.asarray(times)
     if times.dtype.kind != "M" or times.ndim != 1:
         raise ValueError(
             f"Expected times as a column of datetime64, got {times.dtype} of shape "
             f"{times.shape}. For text, use np.asarray(times, 'datetime64[s]')."
         )
-    sites = np.zeros(len(times), int) if sites is None else np.asarray(sites, str)
+    sites = np.zeros(len(times), int) if sites is None else np.asarray(sites)
     check_consistent_length(times, sites)
     length = np.timedelta64(max(1, round(minutes * 60e9)), "ns")
-    is_alone = np.isnat(times)
+    is_alone = np.isnat(times) | _is_missing(sites)
+    sites = sites.astype(str)
     times = np.where(is_alone, np.datetime64(0, "ns"), times.astype("datetime64[ns]"))
     windows = (times - np.datetime64(0, "ns")) // length
     windows[is_alone] = np.arange(is_alone.sum())
     keys = np.rec.fromarrays([is_alone, sites, windows])
     return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _is_missing(values):
+    """Say which values are None, NaN or NA, which is not even equal to itself."""
+    return np.array([x is None or (x == x) is not True for x in values.tolist()], bool)
 
 
 class NearestIndexClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
@@ -262,7 +272,9 @@ class NearestIndexClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstima
             X is not finite numbers in rows, y no labels of classes, or their lengths
             differ.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        check_unmasked(X, "X")
+        check_unmasked(y, "y")
+        X, y = validate_data(self, X, with_numpy_types(y), dtype=np.float64)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         order = np.lexsort(X.T[::-1])  # stable; the first column is the main key
@@ -290,6 +302,7 @@ class NearestIndexClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstima
             X is not as described, or has other columns than in `fit`.
         """
         check_is_fitted(self)
+        check_unmasked(X, "X")
         X = validate_data(self, X, dtype=np.float64, reset=False)
         # City-block distances of whole numbers are exact, hence ties are exact, and
         # argmin takes the first of them: the smallest number, as fit sorted them.

@@ -6,17 +6,21 @@ import zlib
 from PIL import Image
 
 
-def write_png_16(path, pixels):
-    """Write (H, W, 3 or 4) uint16 with nothing but zlib."""
+def png_chunk(kind, data):
+    """Return a part of a PNG, with its checksum."""
+    crc = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+
+def write_png_16(path, pixels, *more):
+    """Write (H, W, 2 to 4) uint16, and more chunks, with nothing but zlib."""
     height, width, n_channels = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    colour = {3: 2, 4: 6}[n_channels]
+    colour = {2: 4, 3: 2, 4: 6}[n_channels]
     size = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
-    png = b"\x89PNG\r\n\x1a\n"
-    for kind, data in ((b"IHDR", size), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
-        crc = zlib.crc32(kind + data)
-        png += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
-    path.write_bytes(png)
+    chunks = ((b"IHDR", size), *more, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    parts = [png_chunk(kind, data) for kind, data in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
 def write_grey_files(folder, images):

@@ -7,6 +7,9 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d
 
+from sksimclr._estimators.validation import with_numpy_types
+from sksimclr._images.images import check_unmasked
+
 
 def check_labels(estimator, y, n_images):
     """Return the classes, and the number of the class of each image, int64.
@@ -16,7 +19,9 @@ def check_labels(estimator, y, n_images):
     name = type(estimator).__name__
     if y is None:
         raise ValueError(f"{name} requires y to be passed, but the target y is None.")
-    y = column_or_1d(check_array(y, ensure_2d=False, dtype=None), warn=True)
+    check_unmasked(y, "y")
+    y = check_array(with_numpy_types(y), ensure_2d=False, dtype=None)
+    y = column_or_1d(y, warn=True)
     check_classification_targets(y)
     if len(y) != n_images:
         raise ValueError(
@@ -43,7 +48,7 @@ def check_sequences(sequences, n_images):
             f"Expected the sequence of each of {n_images} images, got "
             f"{len(sequences)} in sequences."
         )
-    names = column_or_1d(sequences)
+    names = as_column(sequences, "sequences")
     missing = np.flatnonzero(names != names)  # NaN and NaT
     if len(missing) or None in names.tolist():
         raise ValueError(
@@ -52,6 +57,15 @@ def check_sequences(sequences, n_images):
             "stand alone a name of their own."
         )
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def as_column(values, name):
+    """Return one value for each image as an array of the type that they have.
+
+    Raises a ValueError for masked values and for more than one column.
+    """
+    check_unmasked(values, name)
+    return column_or_1d(with_numpy_types(values))
 
 
 def hold_out(codes, groups, fraction, random_state):

@@ -6,22 +6,34 @@ The one module that imports scikit-learn's private parameter validation.
 import math
 import os
 from contextlib import contextmanager
+from itertools import compress
 
 import numpy as np
+from PIL import Image
 from sklearn.base import _fit_context as validates_parameters
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, validate_data
 
-from sksimclr._images.images import FileImages, as_images, is_lazy, is_path_sequence
+from sksimclr._images.images import (
+    FileImages,
+    as_array,
+    as_images,
+    check_alike,
+    check_unmasked,
+    is_lazy,
+    is_path_sequence,
+)
 
 __all__ = [
     "Interval",
     "StrOptions",
+    "as_arrays",
     "check_images",
     "check_pair",
     "restored_if_it_fails",
     "validates_parameters",
     "with_channels",
+    "with_numpy_types",
 ]
 
 
@@ -61,7 +73,7 @@ def check_images(estimator, X, *, reset, min_images=1):
     fitted_shape = None if reset else getattr(estimator, "image_shape_", None)
     if reset and hasattr(estimator, "feature_names_in_"):
         del estimator.feature_names_in_
-    X = _column_of_images(X)
+    X = as_arrays(X)
     if not is_path_sequence(X) and not is_lazy(X):
         X = _check_in_memory(estimator, X, reset=reset)
     images = as_images(X, fitted_shape or estimator.image_shape)
@@ -85,9 +97,57 @@ def check_images(estimator, X, *, reset, min_images=1):
     return images
 
 
+def as_arrays(X):
+    """Return images as what scikit-learn's checks change nothing of.
+
+    Sequences as one array; paths as a column; data frames of nullable or Arrow columns
+    as of NumPy's. Others as they are. Raises a ValueError for images of several types,
+    of which one number would be several ones; and for masked values.
+    """
+    X = _column_of_images(X)
+    check_unmasked(X, "X")
+    if isinstance(X, Image.Image):
+        raise ValueError(
+            f"Expected a sequence of images, got a single one, {X.width} x {X.height} "
+            "pixels of Pillow's. Pass it in a list."
+        )
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        return _as_alike_columns(with_numpy_types(X))
+    return X if is_path_sequence(X) else _stack(X)
+
+
+def with_numpy_types(column):
+    """Give a nullable or Arrow column, or table of them, the NumPy type it stands for.
+
+    scikit-learn makes floats of them. Others as they are, and so are those with missing
+    values, which become NaN.
+    """
+    if not hasattr(column, "iloc"):
+        return column
+    types = set(column.dtypes) if column.ndim == 2 else {column.dtype}
+    stored = {getattr(each, "numpy_dtype", each) for each in types}
+    if stored == types or len(stored) > 1 or np.dtype(*stored).kind not in "biufM":
+        return column
+    try:
+        return column.astype(*stored)
+    except (TypeError, ValueError):
+        return column
+
+
+def _as_alike_columns(table):
+    """Return a table whose columns have one type, if one of them would be scaled."""
+    if len(set(table.dtypes)) > 1:
+        if hasattr(table, "iloc"):
+            dtypes = [getattr(each, "numpy_dtype", each) for each in table.dtypes]
+        else:
+            dtypes = [table[name][:0].to_numpy().dtype for name in table.columns]
+        is_number = [getattr(each, "kind", "O") in "biuf" for each in dtypes]
+        check_alike(list(compress(dtypes, is_number)), "column")
+    return table
+
+
 def _check_in_memory(estimator, X, *, reset):
     """Let scikit-learn check an array-like; NaN is looked for by `as_images`."""
-    X = _stack(X)
     options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
     if hasattr(X, "columns") and len(X) and is_path_sequence(X[X.columns[0]]):
         raise ValueError(
@@ -111,7 +171,18 @@ def _column_of_images(X):
     column = X[X.columns[0]] if is_table else X
     if any(isinstance(item, (str, os.PathLike)) for item in column):
         return column  # others are missing values, of which FileImages speaks
-    return list(column) if np.ndim(next(iter(column), None)) else X
+    return _images_in(column) if np.ndim(next(iter(column), None)) else X
+
+
+def _images_in(column):
+    """Return the images in a column; lists of Arrow as arrays of the type they have."""
+    leaf = getattr(column.dtype, "pyarrow_dtype", None)
+    if leaf is None:
+        return list(column)
+    while hasattr(leaf, "value_type"):
+        leaf = leaf.value_type
+    dtype = leaf.to_pandas_dtype()
+    return [np.asarray(item, dtype) if np.ndim(item) else item for item in column]
 
 
 def _stack(X):
@@ -120,15 +191,16 @@ def _stack(X):
         return X
     if not isinstance(X, (list, tuple, np.ndarray)) or not len(X):
         return X
-    shapes = [np.shape(image) for image in X]
-    for number, shape in enumerate(shapes):
-        if shape != shapes[0]:
+    images = [as_array(image, number) for number, image in enumerate(X)]
+    for number, image in enumerate(images):
+        if image.shape != images[0].shape:
             raise ValueError(
-                "All images must have one shape. Expected "
-                f"{shapes[0]} as in image 0, got {shape} in image {number}. Resize "
-                "or crop them first."
+                f"All images must have one shape. Expected {images[0].shape} as in "
+                f"image 0, got {image.shape} in image {number}. Resize or crop them "
+                "first."
             )
-    return np.stack(X)
+    check_alike([image.dtype for image in images], "image")
+    return np.stack(images)
 
 
 def with_channels(shape):

@@ -33,10 +33,12 @@ class Content(NamedTuple):
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Return a file as it is.
 
-    Raises a ValueError if it has more than `MAX_BYTES`.
+    Raises a ValueError if it is empty, or has more than `MAX_BYTES`.
     """
     with open(path, "rb") as file:
         n_bytes = os.fstat(file.fileno()).st_size
+        if not n_bytes:
+            raise ValueError("it is empty")
         check_size(n_bytes)
         return file.read(n_bytes)
 

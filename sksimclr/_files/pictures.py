@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ from PIL import Image, UnidentifiedImageError
 from sksimclr._files.compressed import check_size, read_bytes
 from sksimclr._files.file_names import named_frames
 from sksimclr._files.frames import Frames
+from sksimclr._files.modes import as_light, mode_of, raw_mode_of, upright
 from sksimclr._files.tiff import count_pages
 
 _HINT = "Files of other formats need a reader: sksimclr.archive.register_reader"
 _FORMATS = ("PNG", "JPEG", "TIFF")  # Pillow would run other programs for some
 _ALL_FORMATS = (*_FORMATS, "BMP", "GIF", "PPM", "WEBP")
-_AS_COLOURS = {"P": "RGB", "CMYK": "RGB"}  # what is not light, as light
 _MAX_PIXELS = 1 << 26  # of one image: 8,192 x 8,192; half as many if decoding is dear
 _MAX_STRIPS = 1 << 18  # of the images in a file
 _MAX_SCANS = 100  # of a JPEG, each of which may be as much work as the image
-_WIDE = ("RGB;16B", "RGBA;16B")  # modes of which Pillow keeps half
+_GREY_ALPHA = "LA;16B"
+_WIDE = ("RGB;16B", "RGBA;16B", _GREY_ALPHA)  # of PNGs, of which Pillow keeps half
+_TEXT_TOO_LARGE = re.compile("MAX_TEXT|Decompressed Data Too Large")  # Pillow's words
 _SCAN = b"\xff\xda"  # what begins one
 _PIXEL_BYTES = 8  # of any mode, as Pillow or NumPy keeps it
 
@@ -35,7 +38,8 @@ def read_picture(path: Path) -> Frames:
     ----------
     path : Path
         Of 8 or 16 bits; PNG with 16-bit colours, as OATH has it, keeps its 16 bits. A
-        file may have several images, such as the pages of a TIFF.
+        file may have several images, such as the pages of a TIFF; of an MPO, the first
+        is read.
 
     Returns
     -------
@@ -46,8 +50,9 @@ def read_picture(path: Path) -> Frames:
     Raises
     ------
     ValueError
-        It is none of these, damaged, too large, its images differ in size or type, or
-        it has colours of 16 bits and is no PNG, so that Pillow would keep 8.
+        It is none of these, empty, damaged, too large, its images differ in size or
+        type, or Pillow would change its numbers: it has colours of 16 bits and is no
+        PNG, white is 0 in it, or 8 bits have a sign.
     """
     return _read(path, _FORMATS)
 
@@ -65,6 +70,15 @@ def _read(path: Path, formats: tuple[str, ...]) -> Frames:
     try:
         n_pages, damage = _check(data, formats)
         images = _decode(data, n_pages)
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"it is too large. At most {_MAX_PIXELS:,} pixels are read of an image"
+        ) from error
+    except ValueError as error:
+        if not _TEXT_TOO_LARGE.search(str(error)):
+            raise
+        reason = f"its text, or profile of colours, is too large ({error})"
+        raise ValueError(reason) from error
     except UnidentifiedImageError as error:
         reason = f"expected {expected} image, got something else{hint}"
         raise ValueError(reason) from error
@@ -82,7 +96,7 @@ def _decode(data: bytes, n_pages: int) -> NDArray[Any]:
             n_strips += len(image.tile)
             if n_strips > _MAX_STRIPS:
                 raise ValueError(f"it is cut into more than {_MAX_STRIPS:,} strips")
-            form = image.size, _AS_COLOURS.get(image.mode, image.mode)
+            form = image.size, mode_of(image)
             first = first or form
             if form != first:
                 raise ValueError(
@@ -117,7 +131,9 @@ def _check(data: bytes, formats: tuple[str, ...]) -> tuple[int, str]:
                 f"it has {image.width:,} x {image.height:,} pixels. At most "
                 f"{most:,} are read of such an image"
             )
-        if image.format != "TIFF":
+        if image.format == "MPO":
+            n_pages = 1  # a photo; those that follow are previews or a second view
+        elif image.format != "TIFF":
             n_pages = getattr(image, "n_frames", 1)
         check_size(n_pixels * n_pages * _PIXEL_BYTES)
         if image.format in ("JPEG", "MPO") and data.count(_SCAN) > _MAX_SCANS:
@@ -129,45 +145,38 @@ def _check(data: bytes, formats: tuple[str, ...]) -> tuple[int, str]:
 
 def _pixels(image: Any, data: bytes) -> NDArray[Any]:
     """Return the pixels of an open image, around what Pillow would not keep."""
-    raw_mode, mode = _raw_mode(image), image.mode
-    if image.format != "PNG" and raw_mode.startswith(("RGB;16", "RGBA;16")):
-        raise ValueError(
-            f"expected colours of 8 bits in a {image.format} image, got 16 in it, of "
-            "which Pillow keeps 8. Save it as PNG, or read it with another library "
-            "into an array"
-        )
-    is_odd = mode in _AS_COLOURS
-    pixels = np.array(image.convert(_AS_COLOURS[mode]) if is_odd else image)
-    if raw_mode in _WIDE:
-        wide = pixels.astype(np.uint16)
-        wide <<= 8
-        wide |= _low_bytes(data)
-        return wide
-    if mode == "I" and image.format in ("PNG", "PPM"):
-        return pixels.astype(np.uint16)  # Pillow reads their 16 bits as 32
-    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    is_wide = image.format == "PNG" and raw_mode_of(image) in _WIDE
+    pixels = _wide_pixels(image, data) if is_wide else as_light(image)
+    return upright(image, pixels)
 
 
-def _low_bytes(data: bytes) -> NDArray[np.uint8]:
-    """Read the low bytes of 16-bit colours, of which Pillow keeps the high ones.
+def _wide_pixels(image: Any, data: bytes) -> NDArray[np.uint16]:
+    """Return the pixels of a PNG of 16-bit colours, or grey and alpha."""
+    n_frames = getattr(image, "n_frames", 1)
+    if n_frames > 1:
+        raise ValueError(f"it is an animation in 16-bit colours, of {n_frames} frames")
+    raw_mode = raw_mode_of(image)
+    if raw_mode == _GREY_ALPHA:
+        pairs = _bytes_as(data, "RGBA").view(">u2")
+        return pairs.astype(np.uint16)
+    wide = np.array(image).astype(np.uint16)
+    wide <<= 8
+    # taken for little-endian numbers, the low bytes are those that Pillow keeps
+    wide |= _bytes_as(data, raw_mode.replace("16B", "16L"))
+    return wide
 
-    Taken for little-endian numbers, they are the bytes that Pillow keeps.
-    """
+
+def _bytes_as(data: bytes, raw_mode: str) -> NDArray[np.uint8]:
+    """Read a PNG as if the layout of its pixels were another one of the same size."""
     with _open(data) as image:
-        codec, extents, offset, raw_mode = image.tile[0]
-        image.tile = [(codec, extents, offset, raw_mode.replace("16B", "16L"))]
+        codec, extents, offset, _ = image.tile[0]
+        image.tile = [(codec, extents, offset, raw_mode)]
         return np.array(image)
 
 
 def _is_dear(image: Any) -> bool:
     """Say whether decoding takes memory twice: 16-bit colours, a JPEG in many scans."""
-    return _raw_mode(image) in _WIDE or "progressive" in image.info
-
-
-def _raw_mode(image: Any) -> str:
-    """Return Pillow's name of the layout of the pixels in the file."""
-    layout = image.tile[0][3] if image.tile else ""
-    return layout if isinstance(layout, str) else str(layout[0])
+    return raw_mode_of(image) in _WIDE or "progressive" in image.info
 
 
 def _following(image: Any, n_bytes: int) -> str:
@@ -176,7 +185,7 @@ def _following(image: Any, n_bytes: int) -> str:
         return ""
     n_values = math.prod(image.size) * len(image.getbands())
     size = n_values * (
-        4 if image.mode == "F" else 2 if _raw_mode(image).endswith("16B") else 1
+        4 if image.mode == "F" else 2 if raw_mode_of(image).endswith("16B") else 1
     )
     n_more = (n_bytes - image.tile[0][2]) // size - 1
     return f"{n_more} or more images follow its first one" if n_more > 0 else ""

@@ -58,7 +58,8 @@ def read_frames(path: AnyPath) -> Frames:
         - others: see :func:`register_reader`.
 
         The same readers serve `fit` and `transform` of every estimator, where a path
-        that holds one frame is a sample. Colour images with nothing but green, as the
+        that holds one frame is a sample. Images are turned as their Exif data say, and
+        palettes and ink become RGB. Colour images with nothing but green, as the
         OATH data set has them, are taken as grey here, and as they are there.
 
     Returns
@@ -372,6 +373,11 @@ def _problem(frames: Any) -> str:
             f"{type(times).__name__} {getattr(times, 'dtype', '')} of shape "
             f"{np.shape(times)}"
         )
+    if np.ma.is_masked(images) or np.ma.is_masked(times):
+        return (
+            "should return no masked values: what is under a mask is none. Leave such "
+            "frames out, or fill them in: .filled(value)"
+        )
     if not isinstance(frames.site, str):
         return f"should return the site as text, got {frames.site!r}"
     return ""
@@ -389,7 +395,7 @@ def _problem_of_type(dtype: np.dtype[Any]) -> str:
 
 def _in_our_types(frames: Frames) -> Frames:
     """Return frames whose times and byte order are ours, the same ones if they are."""
-    images = frames.images
+    images = np.asarray(frames.images)
     native = images.astype(images.dtype.newbyteorder("="), copy=False)
     times = np.asarray(frames.times).astype("datetime64[ns]", copy=False)
     return Frames(native, times, frames.site, frames.metadata, frames.damage)

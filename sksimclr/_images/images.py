@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from sksimclr._files import modes
 from sksimclr._files.frames import MAX_CHANNELS
 from sksimclr._files.readers import read_image
 
@@ -108,15 +110,28 @@ class ArrayImages(Images):
     def read(self, rows: slice | Sequence[int] | NDArray[Any]) -> NDArray[Any]:
         """Return the images at `rows` as stored: ``(n, *image_shape)``."""
         if isinstance(rows, slice) or isinstance(self._array, np.ndarray):
-            pixels = np.asarray(self._array[rows])
+            pixels = _in_memory(self._array[rows])
         else:  # h5py wants increasing row numbers without repetition
             unique, inverse = np.unique(np.asarray(rows), return_inverse=True)
-            pixels = np.asarray(self._array[unique])[inverse]
-        if not self._checked:
-            numbers = np.arange(len(self))[rows] if isinstance(rows, slice) else rows
-            check_finite(pixels, numbers)
+            pixels = _in_memory(self._array[unique])[inverse]
+        if self.n_readers:
+            pixels = self._checked_part(pixels, rows)
         pixels = pixels.astype(self.dtype, copy=False)
         return pixels.reshape(len(pixels), *self.image_shape)
+
+    def _checked_part(self, part: NDArray[Any], rows: Any) -> NDArray[Any]:
+        """Return what was read of a lazy array, after the checks that it can have."""
+        numbers = range(len(self))[rows] if isinstance(rows, slice) else rows
+        check_unmasked(part, "X", numbers)  # as a variable of netCDF may be
+        if not np.can_cast(part.dtype, self.dtype, "same_kind"):
+            raise ValueError(
+                f"X says that it holds {self.dtype}, but gives {part.dtype}, as packed "
+                "variables of netCDF do. Read it into an array first."
+            )
+        part = np.asarray(part)
+        if not self._checked:
+            check_finite(part, numbers)
+        return part
 
 
 class FileImages(Images):
@@ -246,10 +261,67 @@ def is_lazy(X: Any) -> bool:
     )
 
 
+def as_array(image: Any, number: int) -> NDArray[Any]:
+    """Return one image of a sequence as an array: one of Pillow's as its file is read.
+
+    Raises a ValueError with its number for one of Pillow's that cannot be had so, and
+    for values that are masked.
+    """
+    check_unmasked(image, f"Image {number}")
+    if not isinstance(image, Image.Image):
+        return np.asarray(image)
+    try:
+        return modes.as_array(image)
+    except (ValueError, OSError, SyntaxError, EOFError) as error:
+        file = getattr(image, "filename", "")
+        raise ValueError(
+            f"Cannot read image {number}{f' ({file!r})' * bool(file)}: "
+            f"{str(error).rstrip('.')}."
+        ) from error
+
+
+def _in_memory(part: Any) -> NDArray[Any]:
+    """Return a part of a lazy array as an array, masked if it is."""
+    computed = part.compute() if hasattr(part, "compute") else part  # Dask's
+    return np.asanyarray(computed)
+
+
+def check_unmasked(values: Any, name: str, numbers: Any = None) -> None:
+    """Raise a ValueError for masked values: what lies under a mask is no value.
+
+    Its rows have the `numbers`, from 0 on by default.
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        mask = np.ma.getmaskarray(values)
+        row = int(np.argwhere(mask)[0, 0]) if mask.ndim else 0
+        raise ValueError(
+            f"{name} has {mask.sum()} masked value(s), first in row "
+            f"{row if numbers is None else numbers[row]}. Leave such rows out, or say "
+            "what stands for these values: .filled(value)."
+        )
+
+
+def is_scaled(dtype: np.dtype[Any]) -> bool:
+    """Say whether numbers of a type are divided by its maximum."""
+    return dtype.kind in "iu" and dtype.itemsize <= 2
+
+
+def check_alike(dtypes: Sequence[np.dtype[Any]], what: str) -> None:
+    """Raise a ValueError unless images, or columns, have one type to be scaled by."""
+    for number, dtype in enumerate(dtypes):
+        first = dtypes[0]
+        if dtype != first and (is_scaled(dtype) or is_scaled(first)):
+            raise ValueError(
+                f"All {what}s must have one data type: integers of 8 and 16 bits are "
+                f"divided by its maximum. Expected {first} as in {what} 0, got {dtype} "
+                f"in {what} {number}. Bring them to one type first."
+            )
+
+
 def as_floats(pixels: NDArray[Any]) -> NDArray[np.float32]:
     """Cast to float32; integers of 8 or 16 bits are scaled by their maximum."""
     floats = pixels.astype(np.float32, order="C")
-    if pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2:
+    if is_scaled(pixels.dtype):
         floats *= np.float32(1 / np.iinfo(pixels.dtype).max)
     return floats
 

@@ -13,6 +13,7 @@ from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_scalar
 
+from sksimclr._images.images import check_unmasked
 from sksimclr.archive._catalogue import damage_named, open_rows, read_header
 
 _CANDIDATES = 1 << 17  # frames that are compared with each other, at most
@@ -113,6 +114,7 @@ def suggest(frames, n, *, probabilities=None, labelled=()):
 
 def _suggest_from_array(embeddings, n, probabilities, labelled):
     """Return the row numbers of the embeddings to label next."""
+    check_unmasked(embeddings, "suggest: embeddings")
     X = check_array(embeddings, dtype=[np.float32, np.float64, np.float16])
     labelled = _row_numbers(labelled, len(X))
     doubt = None if probabilities is None else _check_doubt(probabilities, len(X))
@@ -126,6 +128,7 @@ def _suggest_from_array(embeddings, n, probabilities, labelled):
 
 def _row_numbers(labelled, n_samples):
     """Return the labelled rows as int64."""
+    check_unmasked(labelled, "suggest: labelled")
     rows = np.asarray(labelled)
     if rows.size == 0:
         return np.empty(0, np.int64)
@@ -146,6 +149,7 @@ def _row_numbers(labelled, n_samples):
 
 def _check_doubt(probabilities, n_samples):
     """Return the doubt of each row."""
+    check_unmasked(probabilities, "suggest: probabilities")
     P = check_array(
         probabilities, dtype=[np.float64, np.float32], ensure_min_features=2
     )

@@ -14,11 +14,10 @@ from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
-    column_or_1d,
 )
 
 from sksimclr._engine.supervised import FineTuningPlan, fine_tune, with_head
-from sksimclr._estimators.labels import check_labels, hold_out
+from sksimclr._estimators.labels import as_column, check_labels, hold_out
 from sksimclr._estimators.mixins import DocumentationLinkMixin
 from sksimclr._estimators.network import (
     TRAINING_CONSTRAINTS,
@@ -314,7 +313,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
     def _split(self, codes, groups, random_state):
         """Return the rows to learn from, and those held out or None."""
         if groups is not None:
-            groups = column_or_1d(groups)
+            groups = as_column(groups, "groups")
             check_consistent_length(codes, groups)
         if not self.early_stopping:
             return np.arange(len(codes)), None

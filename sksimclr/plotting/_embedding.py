@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_scalar
 
+from sksimclr._images.images import check_unmasked
 from sksimclr.plotting._pictures import as_pictures, find_images
 from sksimclr.plotting._shared import (
     COLUMN_WIDTH,
@@ -280,6 +281,7 @@ class EmbeddingDisplay:
         """
         require_matplotlib("EmbeddingDisplay.from_predictions")
         check_scalar(n_thumbnails, "n_thumbnails", Integral, min_val=0)
+        check_unmasked(embeddings, "embeddings")
         embeddings = check_array(
             embeddings,
             ensure_min_samples=2,

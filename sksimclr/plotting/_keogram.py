@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sksimclr._images.images import check_unmasked
 from sksimclr.plotting._columns import central_columns, on_axis_of_time
 from sksimclr.plotting._night import find_night, north_of, read_columns
 from sksimclr.plotting._pictures import find_images
@@ -328,6 +329,7 @@ class KeogramDisplay:
 
 def _as_times(times, n_frames):
     """Return `times` as datetime64[ns], one for each frame."""
+    check_unmasked(times, "times")
     times = np.asarray(times)
     if times.shape != (n_frames,) or times.dtype.kind != "M":
         raise ValueError(
@@ -345,6 +347,7 @@ def _as_times(times, n_frames):
 
 def _check(columns, times, north):
     """Return columns as floats and times as datetime64[ns], which fit each other."""
+    check_unmasked(columns, "columns")
     columns = np.asarray(columns, dtype=np.float32)
     if columns.ndim != 2 or not columns.size:
         raise ValueError(
@@ -365,6 +368,7 @@ def _check_north(north):
 
 def _in_order(labels, order):
     """Return labels in the order of time."""
+    check_unmasked(labels, "labels")
     labels = np.asarray(labels)
     check_length(labels, len(order))
     return labels[order]

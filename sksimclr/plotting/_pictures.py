@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils import check_array
 
+from sksimclr._estimators.validation import as_arrays
 from sksimclr._images.images import as_floats, as_images, is_lazy, is_path_sequence
 from sksimclr.plotting._shared import (
     COLUMN_WIDTH,
@@ -22,6 +23,7 @@ _THINNEST = 0.2  # side of what holds a picture whose other side is 1
 
 def find_images(X, image_shape=None):
     """See X, in any form that estimators take, as lazily read images."""
+    X = as_arrays(X)
     if not is_path_sequence(X) and not is_lazy(X):
         X = check_array(X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
     return as_images(X, image_shape)

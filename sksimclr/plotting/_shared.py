@@ -1,7 +1,8 @@
 """What all displays share: colours, sizes, axes, and checks of labels."""
 
 import numpy as np
-from sklearn.utils.validation import column_or_1d
+
+from sksimclr._estimators.labels import as_column
 
 # Okabe and Ito's colours, https://jfly.uni-koeln.de/color/; yellow comes last since it
 # is faint on white
@@ -117,7 +118,7 @@ def group_labels(y, n_samples, *, owner, argument, target_names=None):
     >>> group_labels([2, 0, 2], 3, owner="me", argument="y", target_names="abc")
     (['a', 'c'], array([1, 0, 1]))
     """
-    y = column_or_1d(y)
+    y = as_column(y, argument)
     if len(y) != n_samples:
         raise ValueError(
             f"{owner} needs one label per image or row: expected {n_samples} in "

@@ -7,6 +7,8 @@ from sklearn.base import clone
 from sklearn.metrics import silhouette_score
 from sklearn.utils import check_array, check_random_state, check_scalar
 
+from sksimclr._estimators.labels import as_column
+from sksimclr._images.images import check_unmasked
 from sksimclr.plotting._shared import (
     COLORS,
     COLUMN_WIDTH,
@@ -188,6 +190,7 @@ class SilhouetteDisplay:
                 f"n_clusters, got {clusterer!r}. Give labels from elsewhere to "
                 "from_predictions."
             )
+        check_unmasked(X, "X")
         X = check_array(X, input_name="X")
         sizes = sorted(n_clusters)
         for size in sizes:
@@ -246,8 +249,10 @@ class SilhouetteDisplay:
             described.
         """
         require_matplotlib("SilhouetteDisplay.from_predictions")
+        check_unmasked(X, "X")
         X = check_array(X, input_name="X")
-        labels = sorted((np.asarray(each) for each in labels), key=_n_groups)
+        labels = [as_column(each, "labels") for each in labels]
+        labels.sort(key=_n_groups)
         rows = _sample(len(X), sample_size, random_state)
         y_score = None if y is None else _score(X, y, rows, "y")
         scores = [_score(X, each, rows, "labels") for each in labels]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sksimclr._images.images import check_unmasked
 from sksimclr.plotting._shared import COLORS, TEXT_SIZE, group_labels
 
 GAP_COLOR = "#DCE6F0"  # no grey, so that it is no sky
@@ -33,6 +34,7 @@ def frame_classes(labels, n_frames, target_names):
     >>> frame_classes(["arc", None, "moon"], 3, None)
     (array([ 0, -1,  1]), ['#0072b2', '#e69f00'], ['arc', 'moon'])
     """
+    check_unmasked(labels, "labels")
     labels = np.asarray(labels)
     check_length(labels, n_frames)
     known = np.array([each is not None and each == each for each in labels], bool)
