@@ -76,8 +76,9 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
         left and right exchanged; both, four images; and these turned by a quarter,
         eight. Training is the same. May be changed after `fit`.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the loss; "balanced" makes them inversely
-        proportional to their frequencies.
+        Weights of the classes in the loss, >= 0; "balanced" makes them inversely
+        proportional to their frequencies. The loss is the sum of the weighted losses
+        of images over the sum of their weights.
     max_epochs : int, default=20
         Most passes over the images, at least 1.
     batch_size : int, default=64
@@ -119,7 +120,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
     network_ : nn.Module
         The trained encoder and the linear layer, on the CPU, in evaluation mode.
     history_ : list of dict
-        A row for each epoch: "epoch", "loss" (mean over the batches), "valid_loss"
+        A row for each epoch: "epoch", "loss" (mean over the images), "valid_loss"
         with `early_stopping`, "lr", "seconds", "images_per_second".
     n_iter_ : int
         Epochs that were run.
@@ -259,10 +260,11 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
             self.classes_, codes = check_labels(self, y, len(images))
             random_state = check_random_state(self.random_state)
             rows = self._split(codes, groups, random_state)
+            class_weight = self._weights_of_classes(codes, rows[1])
             seeds = spawn_seeds(random_state.randint(np.iinfo(np.int32).max), 5)
             plan = loop_plan(self, seeds[2:])
             network = self._make_network(images, *seeds[:2])
-            self._train(network, images, codes, rows, plan)
+            self._train(network, images, codes, rows, class_weight, plan)
         return self
 
     def predict(self, X):
@@ -362,14 +364,30 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
             )
         return copy.deepcopy(encoder.encoder_), encoder.image_size_
 
-    def _train(self, network, images, codes, rows, plan):
+    def _weights_of_classes(self, codes, held_out):
+        """Return the weight of each class in the loss, float32, or None."""
+        if self.class_weight is None:
+            return None
+        found = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=self.classes_[codes]
+        ).astype(np.float32)
+        wrong = self.classes_[~(np.isfinite(found) & (found >= 0))].tolist()
+        if wrong:
+            raise ValueError(
+                "FineTunedClassifier: expected weights of classes in class_weight that "
+                f"are finite and not negative, got {self.class_weight[wrong[0]]!r} for "
+                f"class {wrong[0]!r}."
+            )
+        for part, where in [(codes, "in y"), (codes[held_out], "of the part held out")]:
+            if not found[part].any():
+                raise ValueError(
+                    "FineTunedClassifier: expected a class with a weight above 0 in "
+                    f"class_weight, got 0 for all {where}."
+                )
+        return found
+
+    def _train(self, network, images, codes, rows, class_weight, plan):
         """Train the network and keep the result."""
-        class_weight = None
-        if self.class_weight is not None:
-            labels = self.classes_[codes]
-            class_weight = compute_class_weight(
-                self.class_weight, classes=self.classes_, y=labels
-            ).astype(np.float32)
         fine_tuning = FineTuningPlan(
             augmentations=tuple(self.augmentations),
             image_size=self.image_size_,
