@@ -47,7 +47,7 @@ class CheckpointFolder:
     def __init__(
         self, path: str | os.PathLike[str], fingerprint: Fingerprint, *, every: int
     ):
-        self.path = Path(path)
+        self.path = Path(os.path.expanduser(path))
         self.every = every
         self._fingerprint = dict(fingerprint)
         self._damaged: set[Path] = set()
