@@ -34,6 +34,7 @@ from sksimclr._estimators.validation import (
     validates_parameters,
     with_channels,
 )
+from sksimclr._machine.device import in_float32
 from sksimclr._machine.random import spawn_seeds, torch_seeded
 from sksimclr._networks.encoders import embedding_dim
 from sksimclr._networks.pretrained import make_backbone
@@ -255,7 +256,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
             The file of `weights` is in safetensors format and safetensors is not
             installed: ``pip install "sksimclr[weights]"``.
         """
-        with restored_if_it_fails(self):
+        with in_float32(), restored_if_it_fails(self):
             images = check_images(self, X, reset=True, min_images=2)
             self.classes_, codes = check_labels(self, y, len(images))
             random_state = check_random_state(self.random_state)

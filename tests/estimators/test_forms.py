@@ -1,0 +1,103 @@
+"""Forms of X that must be changed first, and what leaves X and results as they are."""
+
+import threading
+
+import dask.array
+import numpy as np
+import pyarrow
+import pytest
+import sklearn
+import torch
+from tiny import tiny_encoder, tiny_fine_tuned, tiny_pretrained, tiny_simclr
+from torch.utils.data import DataLoader, TensorDataset
+
+from sksimclr import AuroraPreprocessor
+from sksimclr._machine.device import in_float32
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
+X = np.random.default_rng(0).integers(0, 256, (24, 16, 16), dtype=np.uint8)
+Y = np.arange(24) % 2
+PATHS = [f"{number}.png" for number in range(24)]
+LAZY = dask.array.from_array(X, chunks=(5, 16, 16))
+DATASET = TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
+FORMS = {
+    "unknown chunks": (LAZY[LAZY.sum(axis=(1, 2)) > 0], r"call X.compute_chunk_sizes"),
+    "column of paths": (np.array(PATHS)[:, None], r"shape \(24, 1\).*use X\[:, 0\]"),
+    "column of objects": (np.array(PATHS, object)[:, None], r"use X\[:, 0\]"),
+    "Arrow array": (pyarrow.array(PATHS), "StringArray of pyarrow.*X.to_pylist"),
+    "Arrow chunks": (pyarrow.chunked_array([PATHS]), "X.to_pylist"),
+    "Arrow table": (pyarrow.table({"a": PATHS}), r"X\['name of the column'\].to_pyl"),
+    "data set": (DATASET, "TensorDataset of torch.*into an array, channels last"),
+    "data loader": (DataLoader(DATASET), "into an array, channels last"),
+    "dict": ({"images": X}, r"got a dict. Pass what it holds, such as X\['images'\]"),
+    "set": (set(PATHS), "a set. It has no order"),
+    "None": (None, "got None. Pass the images"),
+}
+FITS = {
+    "SimCLRTransformer": lambda X: tiny_simclr().fit(X).transform(X),
+    "PretrainedTransformer": lambda X: tiny_pretrained().fit_transform(X),
+    "FineTunedClassifier": lambda X: (
+        tiny_fine_tuned(encoder=tiny_encoder, max_epochs=1).fit(X, Y).predict_proba(X)
+    ),
+    "AuroraPreprocessor": lambda X: AuroraPreprocessor().fit_transform(X),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize("form", FORMS)
+def test_what_x_may_be_is_said(form, name):
+    """And how to get there; by transform as by fit."""
+    bad, message = FORMS[form]
+    with pytest.raises(ValueError, match=f"Expected an array or a list.*{message}"):
+        FITS[name](bad)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_x_may_be_is_said_by_transform(form):
+    """Which knows the shape of the images."""
+    with pytest.raises(ValueError, match=f"Expected an array or a.*{FORMS[form][1]}"):
+        tiny_simclr().fit(X).transform(FORMS[form][0])
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_tensors_are_arrays_to_an_array_api(name):
+    """scikit-learn would leave them as they are."""
+    tensor = torch.from_numpy(X)
+    expected = FITS[name](X)
+    with sklearn.config_context(array_api_dispatch=True):
+        found = FITS[name](tensor)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_default_type_of_torch_changes_nothing(name):
+    """Results are those of float32 to the bit, and the default stays."""
+    expected = FITS[name](X)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = FITS[name](X)
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == expected.dtype
+
+
+def test_default_type_comes_back_with_the_last_thread():
+    """Though the first to come is the first to go."""
+    first, second = in_float32(), in_float32()
+    torch.set_default_dtype(torch.float64)
+    try:
+        first.__enter__()
+        thread = threading.Thread(target=second.__enter__)
+        thread.start()
+        thread.join()
+        first.__exit__(None, None, None)
+        assert torch.get_default_dtype() is torch.float32
+        second.__exit__(None, None, None)
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
