@@ -56,7 +56,7 @@ def fit_fingerprint(estimator, images, start=None, sequences=None):
     for name in sorted(set(params).difference(_WITHOUT_EFFECT, _OF_READ_OUT)):
         try:
             found[name] = _describe(params[name])
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f"checkpoint_dir needs {name} that can be compared when a run goes on, "
                 f"but {error}. Let it hold arrays, numbers, strings and what can be "
@@ -81,7 +81,7 @@ def _describe(value, above=frozenset()):
 
     It says what an object holds, and not only what it shows of that; of what can be
     imported, the name. `above` are the objects that it is a part of. Raises a
-    TypeError if an object does not tell what it holds.
+    ValueError if an object does not say what it holds.
     """
     if id(value) in above:
         return "itself"
@@ -184,13 +184,13 @@ def _describe_object(value, describe):
 
 
 def _state_of(value):
-    """Return what pickle would keep of an object, or raise a TypeError."""
+    """Return what pickle would keep of an object, or raise a ValueError."""
     kind = type(value)
     reduce = copyreg.dispatch_table.get(kind, lambda each: each.__reduce_ex__(2))
     try:
         reduced = reduce(value)
     except Exception as error:
-        raise TypeError(f"a {kind.__qualname__} does not say what it holds") from error
+        raise ValueError(f"a {kind.__qualname__} does not say what it holds") from error
     if isinstance(reduced, str):
         return reduced
     arguments = [each for each in reduced[1] if each is not kind]
