@@ -18,7 +18,7 @@ from sklearn.utils.validation import (
 )
 
 from sksimclr._engine.supervised import FineTuningPlan, fine_tune, with_head
-from sksimclr._estimators.labels import check_labels, hold_out
+from sksimclr._estimators.labels import check_labels, hold_out, refuse_missing
 from sksimclr._estimators.mixins import DocumentationLinkMixin
 from sksimclr._estimators.network import (
     TRAINING_CONSTRAINTS,
@@ -317,6 +317,8 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
     def _split(self, codes, groups, random_state):
         """Return the rows to learn from, and those held out or None."""
         if groups is not None:
+            if self.early_stopping:
+                refuse_missing(groups, "groups", "Give each image a group.")
             groups = column_or_1d(groups)
             check_consistent_length(codes, groups)
         if not self.early_stopping:

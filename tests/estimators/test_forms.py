@@ -4,6 +4,7 @@ import threading
 
 import dask.array
 import numpy as np
+import pandas as pd
 import pyarrow
 import pytest
 import sklearn
@@ -60,6 +61,34 @@ def test_what_x_may_be_is_said_by_transform(form):
     """Which knows the shape of the images."""
     with pytest.raises(ValueError, match=f"Expected an array or a.*{FORMS[form][1]}"):
         tiny_simclr().fit(X).transform(FORMS[form][0])
+
+
+MISSING = {
+    "None": (np.array(["a", None] * 12, object), "None"),
+    "list": (["a", None] * 12, "None"),
+    "list with NaN": (["a", np.nan] * 12, "nan"),
+    "NaN": (np.array([0, np.nan] * 12), "nan"),
+    "NaN among strings": (np.array(["a", np.nan] * 12, object), "nan"),
+    "NaT": (np.array(["2020", "NaT"] * 12, "datetime64[s]"), "NaT"),
+    "series": (pd.Series(["a", None] * 12), "None|nan"),
+    "nullable": (pd.Series([1, None] * 12, dtype="Int64"), "nan|<NA>"),
+    "categories": (pd.Series(["a", None] * 12, dtype="category"), "nan"),
+}
+NAMED = {
+    "y": lambda values: tiny_fine_tuned().fit(X, values),
+    "groups": lambda values: tiny_fine_tuned(early_stopping=True).fit(X, Y, values),
+    "sequences": lambda values: tiny_simclr().fit(X, sequences=values),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("form", MISSING)
+def test_missing_labels_are_named(form, name):
+    """As what they are given as, and the first of them."""
+    values, shown = MISSING[form]
+    message = f"Expected integers or strings in {name}, .* got {shown} for image 1"
+    with pytest.raises(ValueError, match=message):
+        NAMED[name](values)
 
 
 @pytest.mark.parametrize("name", FITS)
