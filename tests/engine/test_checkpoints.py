@@ -642,6 +642,15 @@ def test_other_files_in_the_folder_are_left_alone(images, tmp_path):
     assert len(list(tmp_path.iterdir())) == len(names) + 2
 
 
+def test_python_may_close_what_was_written(tmp_path):
+    """It does at last, and `python -X dev` shows what that raises."""
+    with open(tmp_path / "file", "wb") as file:
+        hashing = module._HashingFile(file)
+        hashing.write(b"all")
+    hashing.close()
+    assert (tmp_path / "file").read_bytes() == b"all"
+
+
 def test_folder_is_made_and_files_are_plain(images, tmp_path):
     """With parents; a Path or a string; torch reads it with weights_only."""
     folder = tmp_path / "a" / "b"
