@@ -12,6 +12,7 @@ from torch import Tensor
 
 _lock = threading.Lock()
 _n_in_float32 = 0
+_has_used_threads = False
 _default_dtype = torch.float32
 
 
@@ -67,14 +68,19 @@ def resolve_bfloat16(precision: str, device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def _renew_lock() -> None:
-    """Forget who held the lock in the process of which this one is a fork."""
+def _begin_fork() -> None:
+    """Wait for no thread of the process of which this one is a fork.
+
+    Those of torch, once they have run, would never be done here.
+    """
     global _lock
     _lock = threading.Lock()
+    if _has_used_threads:
+        torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_begin_fork)
 
 
 @contextmanager
@@ -83,8 +89,9 @@ def in_float32() -> Iterator[None]:
 
     The default comes back when the last thread leaves.
     """
-    global _n_in_float32, _default_dtype
+    global _n_in_float32, _default_dtype, _has_used_threads
     with _lock:
+        _has_used_threads |= torch.get_num_threads() > 1
         if not _n_in_float32:
             _default_dtype = torch.get_default_dtype()
         _n_in_float32 += 1
