@@ -26,7 +26,7 @@ _WITHOUT_EFFECT = (
 )
 _OF_READ_OUT = ("features", "symmetry")  # without effect on training alone
 # what a fit has noted besides what it learnt
-_NOTES = ("history_", "_made_from", "_state", "memory", *_WITHOUT_EFFECT)
+_NOTES = ("history_", "_highest", "_made_from", "_state", "memory", *_WITHOUT_EFFECT)
 _BLOCK = 256  # images hashed in one go; of data that is not in memory, as many in all
 
 

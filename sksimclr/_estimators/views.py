@@ -33,6 +33,7 @@ from sksimclr._estimators.network import (
     loop_plan,
     run_network,
 )
+from sksimclr._estimators.ranges import note_range
 from sksimclr._estimators.stored import SkopsMixin
 from sksimclr._estimators.validation import (
     Interval,
@@ -125,6 +126,7 @@ class ViewTransformer(
             goes_on = self.warm_start and hasattr(self, "encoder_")
             vars(self).pop("_state", None)  # of partial_fit
             images = check_images(self, X, reset=not goes_on, min_images=2)
+            note_range(self, images)
             codes = check_sequences(sequences, len(images))
             networks, plan = self._begin(images, goes_on=goes_on)
             self._train(
@@ -175,6 +177,7 @@ class ViewTransformer(
         with in_float32(), restored_if_it_fails(self):
             goes_on = hasattr(self, "encoder_")
             images = check_images(self, X, reset=not goes_on, min_images=2)
+            note_range(self, images)
             codes = check_sequences(sequences, len(images))
             networks, plan = self._begin(images, goes_on=goes_on)
             plan = dataclasses.replace(plan, max_epochs=1, lr_schedule=None)

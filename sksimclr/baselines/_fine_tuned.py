@@ -26,6 +26,7 @@ from sksimclr._estimators.network import (
     loop_plan,
     run_network,
 )
+from sksimclr._estimators.ranges import note_range
 from sksimclr._estimators.validation import (
     Interval,
     StrOptions,
@@ -258,6 +259,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
         """
         with in_float32(), restored_if_it_fails(self):
             images = check_images(self, X, reset=True, min_images=2)
+            note_range(self, images)
             self.classes_, codes = check_labels(self, y, len(images))
             random_state = check_random_state(self.random_state)
             rows = self._split(codes, groups, random_state)

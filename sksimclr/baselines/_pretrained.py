@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sksimclr._estimators.mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
 from sksimclr._estimators.network import SYMMETRY_CONSTRAINT, run_network
+from sksimclr._estimators.ranges import note_range
 from sksimclr._estimators.validation import (
     Interval,
     StrOptions,
@@ -188,6 +189,7 @@ class PretrainedTransformer(
         with in_float32(), restored_if_it_fails(self):
             resolve_device(self.device)
             images = check_images(self, X, reset=True)
+            note_range(self, images)
             backbone, asked_size = make_backbone(
                 self.backbone,
                 self.weights,

@@ -1,6 +1,8 @@
 """Forms of X that must be changed first, and what leaves X and results as they are."""
 
+import re
 import threading
+import warnings
 
 import dask.array
 import numpy as np
@@ -99,6 +101,31 @@ def test_tensors_are_arrays_to_an_array_api(name):
     with sklearn.config_context(array_api_dispatch=True):
         found = FITS[name](tensor)
     np.testing.assert_array_equal(found, expected)
+
+
+RANGES = [
+    (X, X.astype(np.float32), "up to 255, and .* values up to 1,"),
+    (X.astype(float), X, "uint8 with values up to 1, and .* up to 255,"),
+    (X.astype(float), X / 255, "float64 with values up to 1, and .* up to 255,"),
+    (X, X / 255, None),
+    (X / 255, X, None),
+    (X, (X * np.float32(0.02)).astype(np.uint8), None),
+    (X, X * 0.0, None),
+]
+
+
+@pytest.mark.parametrize("fitted_on", range(len(RANGES)))
+@pytest.mark.parametrize("make", [tiny_simclr, tiny_pretrained])
+def test_another_range_of_values_is_warned_of(make, fitted_on):
+    """Of floats that are not scaled as those of fit; dark images are no reason."""
+    first, second, message = RANGES[fitted_on]
+    fitted = make().fit(first)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fitted.transform(second)
+    assert len(caught) == (message is not None)
+    if message is not None:
+        assert re.search(message, str(caught[0].message))
 
 
 @pytest.mark.parametrize("name", FITS)
