@@ -35,7 +35,7 @@ def _advice(X):
     modules = {kind.__module__ for kind in type(X).__mro__}
     if X is None:
         return "Pass the images."
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not hasattr(X, "shape"):  # a sparse one is a dict
         return "Pass what it holds, such as X['images']."
     if isinstance(X, Set):
         return "It has no order: use a list, such as sorted(X)."
