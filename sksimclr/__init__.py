@@ -61,10 +61,21 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
+        return _import(name)
     if name in _ESTIMATORS:
-        return getattr(import_module(f"{__name__}.{_ESTIMATORS[name]}"), name)
+        return getattr(_import(_ESTIMATORS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _import(name: str) -> Any:
+    """Import a module of the package; Python would hide an AttributeError."""
+    try:
+        return import_module(f"{__name__}.{name}")
+    except AttributeError as error:
+        raise ImportError(
+            f"{__name__}.{name} cannot be imported, since a package that it needs is "
+            f"broken or does not fit: {error}. Install the newest versions of both."
+        ) from error
 
 
 def __dir__() -> list[str]:

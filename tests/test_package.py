@@ -175,6 +175,23 @@ def test_public_names_are_listed():
         sksimclr.SimCLR  # noqa: B018
 
 
+@pytest.mark.parametrize("name", ["SimCLRTransformer", "AuroraPreprocessor", "archive"])
+def test_broken_dependency_is_named(name, tmp_path):
+    """Whatever it raises; Python would say that our name cannot be imported."""
+    (tmp_path / "sklearn.py").write_text("import math; math.tau_of_numpy_1")
+    (tmp_path / "numpy.py").write_text("import math; math.tau_of_numpy_1")
+    found = subprocess.run(
+        [sys.executable, "-c", f"from sksimclr import {name}"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{_ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 1
+    last = found.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: sksimclr.") and "'tau_of_numpy_1'" in last
+    assert "sklearn.py" in found.stderr or "numpy.py" in found.stderr  # the cause
+
+
 def test_version_is_the_same_everywhere():
     """In pyproject.toml, CITATION.cff and the installed metadata."""
     version = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"][

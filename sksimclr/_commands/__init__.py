@@ -88,4 +88,6 @@ def _lines(text):
 
 
 def _write(text):
-    print(text, flush=True)
+    """Write to stdout; what its encoding does not have, as its code."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)

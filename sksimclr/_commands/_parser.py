@@ -1,11 +1,13 @@
 """The arguments of all commands, and what ``--help`` says of them."""
 
 import argparse
+import os
 from importlib import import_module
 
 _EXIT_CODES = """\
 exit codes: 0 done, 1 error, 2 wrong arguments, 3 done but some files could not be read
 (wholly), 130 stopped by Ctrl-C"""
+_path = os.path.expanduser  # of "--output=~/x", say, which shells leave as it is
 _AGAIN = "Run the same command again to go on."
 
 
@@ -88,12 +90,15 @@ def _add_embed(commands):
 
 def _add_archive(parser):
     """Add what `label` and `embed` share."""
-    parser.add_argument("model", metavar="MODEL", help="file of a fitted pipeline")
+    parser.add_argument(
+        "model", metavar="MODEL", type=_path, help="file of a fitted pipeline"
+    )
     _add_files(parser)
     parser.add_argument(
         "-o",
         "--output",
         metavar="CATALOGUE",
+        type=_path,
         required=True,
         help="folder of the catalogue, which is made, or gone on with",
     )
@@ -107,6 +112,7 @@ def _add_archive(parser):
     where.add_argument(
         "--scheduler",
         metavar="ADDRESS",
+        type=_path,
         help="work on a running Dask cluster: the address of its scheduler, such as "
         "tcp://node1:8786, or the file that `dask scheduler --scheduler-file` wrote",
     )
@@ -138,12 +144,14 @@ def _add_train(commands):
         "-o",
         "--output",
         metavar="MODEL",
+        type=_path,
         required=True,
         help="name of the new file, which ends in .skops",
     )
     parser.add_argument(
         "--labels",
         metavar="CSV",
+        type=_path,
         help="table with the columns file, label and maybe frame (counted from 0, by "
         "default 0); without it, the model gives embeddings but no labels",
     )
@@ -158,6 +166,7 @@ def _add_train(commands):
     parser.add_argument(
         "--checkpoint",
         metavar="DIR",
+        type=_path,
         help="keep the state of the training there (default: a folder beside MODEL, "
         "which is removed at the end)",
     )
@@ -214,10 +223,13 @@ def _add_summary(commands):
         "  sksimclr summary catalogue\n"
         "  sksimclr summary catalogue --figure occurrence.pdf",
     )
-    parser.add_argument("catalogue", metavar="CATALOGUE", help="folder of a catalogue")
+    parser.add_argument(
+        "catalogue", metavar="CATALOGUE", type=_path, help="folder of a catalogue"
+    )
     parser.add_argument(
         "--figure",
         metavar="FILE",
+        type=_path,
         help="draw it too: the name of a file that ends in .png, .pdf or .svg",
     )
 
@@ -232,7 +244,7 @@ def _add_info(commands):
         "  sksimclr info aurora.skops\n"
         "  sksimclr info catalogue",
     )
-    parser.add_argument("file", metavar="FILE", help="a file, or a folder")
+    parser.add_argument("file", metavar="FILE", type=_path, help="a file, or a folder")
     _add_trust(parser)
 
 
@@ -240,6 +252,7 @@ def _add_files(parser):
     parser.add_argument(
         "files",
         metavar="FILES",
+        type=_path,
         nargs="+",
         help="files of frames, and folders that are searched with all in them",
     )

@@ -47,7 +47,7 @@ class CheckpointFolder:
     def __init__(
         self, path: str | os.PathLike[str], fingerprint: Fingerprint, *, every: int
     ):
-        self.path = Path(path)
+        self.path = Path(os.path.expanduser(path))
         self.every = every
         self._fingerprint = dict(fingerprint)
         self._damaged: set[Path] = set()
@@ -236,8 +236,9 @@ class _HashingFile(io.RawIOBase):
         return self._file.write(data)
 
     def flush(self) -> None:
-        """Hand over to the system."""
-        self._file.flush()
+        """Hand over to the system, unless that was done: Python asks again at last."""
+        if not self._file.closed:
+            self._file.flush()
 
 
 def _write_file(path: Path, content: Any) -> None:

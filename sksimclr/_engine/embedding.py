@@ -14,7 +14,7 @@ from tqdm import tqdm
 from sksimclr._images.images import Images
 from sksimclr._images.read_ahead import read_ahead
 from sksimclr._images.resizing import resize
-from sksimclr._machine.device import to_float
+from sksimclr._machine.device import in_float32, to_float
 from sksimclr._networks.folding import inference_copy
 from sksimclr._networks.readout import mean_over_mirrors
 
@@ -24,6 +24,7 @@ _GPU_BATCH_SIZE = 256
 _N_RUNNING = 4  # batches that a GPU is given before their results are fetched
 
 
+@in_float32()
 def embed(
     encoder: nn.Module,
     images: Images,

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, LRScheduler, ProgressBar
+from skorch.callbacks import Callback, LRScheduler, PassthroughScoring, ProgressBar
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -98,6 +98,8 @@ def run_loop(
         From a batch of images to what `criterion` compares with the targets, with an
         attribute `generator`, all it draws from besides layers. Left on the device.
     criterion : nn.Module
+        Its mean over an epoch counts each batch by its number of images, or by what a
+        method `weight_of` says of the batch's targets.
     dataset : BatchDataset
         At least two images.
     plan : LoopPlan
@@ -113,13 +115,15 @@ def run_loop(
     Returns
     -------
     history : list of dict
-        A row for each epoch: "epoch", "loss" (mean over the batches), maybe
+        A row for each epoch: "epoch", "loss" (mean over the images), maybe
         "valid_loss", "lr", "seconds", "images_per_second" and what callbacks recorded.
     state : dict
         From which another run can go on; not a copy.
 
     Raises
     ------
+    ValueError
+        A callback monitors "valid_loss", and there is no `valid_dataset`.
     KeyboardInterrupt
         Ctrl-C. With `checkpoints`, the run was saved after the last batch.
     """
@@ -130,6 +134,8 @@ def run_loop(
         generator=make_generator(plan.seeds.order),
         processes=plan.processes,
     )
+    if valid_dataset is None:
+        _check_monitors(plan.callbacks)
     interruption = Interruption()
     layers_draw = plan.seeds.layers is not None
     if checkpoints is not None:
@@ -160,6 +166,19 @@ def run_loop(
         state = capture(net, batches, layers_draw=layers_draw)
     model.zero_grad()  # gradients would be as large as the model
     return [history_row(row) for row in net.history], state
+
+
+def _check_monitors(callbacks: Sequence[Any]) -> None:
+    """Raise a ValueError if a callback waits for the loss of a part held out."""
+    for callback in callbacks:
+        callback = callback[1] if isinstance(callback, tuple) else callback
+        monitor = getattr(callback, "monitor", None)
+        if monitor in ("valid_loss", "valid_loss_best"):
+            raise ValueError(
+                f"{type(callback).__name__} in callbacks has monitor={monitor!r}, and "
+                "no images are held out to measure it. Use "
+                f"monitor={monitor.replace('valid', 'train')!r}."
+            )
 
 
 def _saved(checkpoints: CheckpointFolder, plan: LoopPlan) -> State | None:
@@ -221,11 +240,29 @@ class _Net(NeuralNet):
             step = step_fn(batch, **kwargs)
             self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
             self.history.record_batch(f"{prefix}_batch_size", len(batch[0]))
+            weight = self._weight_of(batch[1])
+            self.history.record_batch(f"{prefix}_loss_weight", weight)
             self.notify("on_batch_end", batch=batch, training=training, **step)
         rows = [row for row in self.history[-1]["batches"] if f"{prefix}_loss" in row]
-        for row, loss in zip(rows, _fetch(rows, f"{prefix}_loss"), strict=True):
-            row[f"{prefix}_loss"] = loss
+        for name in (f"{prefix}_loss", f"{prefix}_loss_weight"):
+            for row, value in zip(rows, _fetch(rows, name), strict=True):
+                row[name] = value
         self.history.record(f"{prefix}_batch_count", len(rows))
+
+    def _weight_of(self, targets: Any) -> Any:
+        """Return by what the loss of a batch is multiplied in the mean over batches."""
+        weight_of = getattr(self.criterion_, "weight_of", len)
+        return weight_of(targets)
+
+
+class _MeanLoss(PassthroughScoring):
+    """The mean of a loss over the images of an epoch, whatever their batches."""
+
+    def get_avg_score(self, history: Any) -> Any:
+        """Return the mean over the batches."""
+        names = [f"{self.name}_weight", self.name]
+        weights, losses = zip(*history[-1, "batches", :, names], strict=True)
+        return np.average(losses, weights=weights)
 
 
 class _BatchRow(dict[str, Any]):
@@ -277,6 +314,8 @@ def _make_net(
         batch_size=plan.batch_size,
         train_split=predefined_split(valid_dataset) if valid_dataset else None,
         predict_nonlinearity=None,
+        callbacks__train_loss=_MeanLoss("train_loss", on_train=True),
+        callbacks__valid_loss=_MeanLoss("valid_loss"),
         callbacks=callbacks,
         device=plan.device,
         verbose=plan.verbose,

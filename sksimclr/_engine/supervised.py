@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from skorch.callbacks import EarlyStopping
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sksimclr._engine.batches import BatchDataset
 from sksimclr._engine.loop import LoopPlan, run_loop
@@ -29,7 +30,7 @@ class FineTuningPlan:
     image_size : int
         Side of the images that the network sees, pixels.
     class_weight : ndarray of shape (n_classes,), float32, or None
-        Of the classes in the loss.
+        Of the classes in the loss, >= 0.
     patience : int
         Epochs without a lower validation loss after which training stops.
     """
@@ -76,7 +77,9 @@ def fine_tune(
         "images_per_second".
     """
     class_weight = fine_tuning.class_weight
-    weight = None if class_weight is None else torch.from_numpy(class_weight)
+    criterion: nn.Module = nn.CrossEntropyLoss()
+    if class_weight is not None:
+        criterion = _WeightedCrossEntropy(torch.from_numpy(class_weight))
     (train_rows, valid_rows), valid_dataset, stoppers = rows, None, []
     if valid_rows is not None:
         valid_dataset = BatchDataset(images, targets, valid_rows)
@@ -90,13 +93,35 @@ def fine_tune(
         )
     history, _ = run_loop(
         _ViewClassifier(network, fine_tuning, plan.seeds.views),
-        nn.CrossEntropyLoss(weight),
+        criterion,
         BatchDataset(images, targets, train_rows),
         plan,
         own_callbacks=stoppers,
         valid_dataset=valid_dataset,
     )
     return history
+
+
+class _WeightedCrossEntropy(nn.CrossEntropyLoss):
+    """Sum of the weighted losses of images over the sum of their weights, or zero."""
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor):
+        super().__init__(weight)
+        self._may_be_zero = not weight.all()
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch."""
+        if not self._may_be_zero:
+            return super().forward(logits, targets)
+        loss = F.cross_entropy(logits, targets, weight=self.weight, reduction="sum")
+        total = self.weight_of(targets)
+        return loss / torch.where(total > 0, total, 1)
+
+    def weight_of(self, targets: Tensor) -> Tensor:
+        """Return the sum of the weights of a batch."""
+        return self.weight[targets.to(self.weight.device)].sum()
 
 
 class _ViewClassifier(nn.Module):

@@ -1,6 +1,7 @@
 """Labels and sequences: their numbers, and a part of the images that is held out."""
 
 import warnings
+from numbers import Number
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
@@ -20,7 +21,8 @@ def check_labels(estimator, y, n_images):
     if y is None:
         raise ValueError(f"{name} requires y to be passed, but the target y is None.")
     check_unmasked(y, "y")
-    y = check_array(with_numpy_types(y), ensure_2d=False, dtype=None)
+    refuse_missing(y, "y", "Leave images of None or NaN out.")
+    y = check_array(with_numpy_types(y), ensure_2d=False, dtype=None, input_name="y")
     y = column_or_1d(y, warn=True)
     check_classification_targets(y)
     if len(y) != n_images:
@@ -48,14 +50,11 @@ def check_sequences(sequences, n_images):
             f"Expected the sequence of each of {n_images} images, got "
             f"{len(sequences)} in sequences."
         )
+    check_unmasked(sequences, "sequences")
+    refuse_missing(
+        sequences, "sequences", "Give images that stand alone a name of their own."
+    )
     names = as_column(sequences, "sequences")
-    missing = np.flatnonzero(names != names)  # NaN and NaT
-    if len(missing) or None in names.tolist():
-        raise ValueError(
-            "Expected the sequence of each image in sequences, integers or strings, "
-            f"got {names[missing[0]] if len(missing) else None}. Give images that "
-            "stand alone a name of their own."
-        )
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
@@ -66,6 +65,31 @@ def as_column(values, name):
     """
     check_unmasked(values, name)
     return column_or_1d(with_numpy_types(values))
+
+
+def refuse_missing(values, name, advice):
+    """Raise a ValueError if one of the labels, or names, is None, NaN, NaT or NA."""
+    # of lists, NumPy would make strings of a NaN among strings
+    values = np.asarray(values, object if isinstance(values, (list, tuple)) else None)
+    if values.dtype.kind in "fcmM":
+        missing = values != values
+    elif values.dtype == object:
+        missing = np.array([_is_missing(item) for item in values.ravel().tolist()])
+    else:
+        return
+    if missing.any():
+        place = int(np.flatnonzero(missing)[0])
+        raise ValueError(
+            f"Expected integers or strings in {name}, one for each image, got "
+            f"{values.ravel()[place]} for image {place}. {advice}"
+        )
+
+
+def _is_missing(item):
+    """Say whether an object stands for a value that is not known."""
+    if item is None or type(item).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(item, Number) and item != item
 
 
 def hold_out(codes, groups, fraction, random_state):

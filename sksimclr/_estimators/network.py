@@ -7,6 +7,7 @@ import numpy as np
 
 from sksimclr._engine.embedding import embed
 from sksimclr._engine.loop import OPTIMIZERS, LoopPlan, Seeds
+from sksimclr._estimators.ranges import warn_of_another_range
 from sksimclr._estimators.validation import Interval, StrOptions, check_images
 from sksimclr._machine.device import resolve_device
 from sksimclr._networks.encoders import RESNETS
@@ -75,6 +76,7 @@ def run_network(estimator, network, X, *, batch_size=None):
     """
     device = resolve_device(estimator.device)
     images = check_images(estimator, X, reset=False)
+    warn_of_another_range(estimator, images)
     return embed(
         network,
         images,

@@ -10,10 +10,12 @@ from itertools import compress
 
 import numpy as np
 from PIL import Image
+from sklearn import config_context
 from sklearn.base import _fit_context as validates_parameters
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, validate_data
 
+from sksimclr._estimators.forms import check_form
 from sksimclr._images.images import (
     FileImages,
     as_array,
@@ -73,9 +75,11 @@ def check_images(estimator, X, *, reset, min_images=1):
     fitted_shape = None if reset else getattr(estimator, "image_shape_", None)
     if reset and hasattr(estimator, "feature_names_in_"):
         del estimator.feature_names_in_
+    check_form(X)
     X = as_arrays(X)
     if not is_path_sequence(X) and not is_lazy(X):
-        X = _check_in_memory(estimator, X, reset=reset)
+        with config_context(array_api_dispatch=False):  # or tensors would stay tensors
+            X = _check_in_memory(estimator, X, reset=reset)
     images = as_images(X, fitted_shape or estimator.image_shape)
     name = type(estimator).__name__
     if len(images) < min_images:

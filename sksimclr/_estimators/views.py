@@ -33,6 +33,7 @@ from sksimclr._estimators.network import (
     loop_plan,
     run_network,
 )
+from sksimclr._estimators.ranges import note_range
 from sksimclr._estimators.stored import SkopsMixin
 from sksimclr._estimators.validation import (
     Interval,
@@ -42,7 +43,7 @@ from sksimclr._estimators.validation import (
     validates_parameters,
     with_channels,
 )
-from sksimclr._machine.device import resolve_bfloat16
+from sksimclr._machine.device import in_float32, resolve_bfloat16
 from sksimclr._machine.processes import join_processes
 from sksimclr._machine.random import spawn_seeds
 from sksimclr._networks.encoders import SMALLEST_WIDTH, embedding_dim, make_networks
@@ -121,10 +122,11 @@ class ViewTransformer(
             Ctrl-C. With `checkpoint_dir`, the same `fit` goes on from there.
         """
         tasks = begin_fit(self, X, y, n_epochs=int(self.max_epochs))
-        with restored_if_it_fails(self):
+        with in_float32(), restored_if_it_fails(self):
             goes_on = self.warm_start and hasattr(self, "encoder_")
             vars(self).pop("_state", None)  # of partial_fit
             images = check_images(self, X, reset=not goes_on, min_images=2)
+            note_range(self, images)
             codes = check_sequences(sequences, len(images))
             networks, plan = self._begin(images, goes_on=goes_on)
             self._train(
@@ -172,9 +174,10 @@ class ViewTransformer(
         >>> simclr.n_iter_
         2
         """
-        with restored_if_it_fails(self):
+        with in_float32(), restored_if_it_fails(self):
             goes_on = hasattr(self, "encoder_")
             images = check_images(self, X, reset=not goes_on, min_images=2)
+            note_range(self, images)
             codes = check_sequences(sequences, len(images))
             networks, plan = self._begin(images, goes_on=goes_on)
             plan = dataclasses.replace(plan, max_epochs=1, lr_schedule=None)

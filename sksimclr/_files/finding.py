@@ -55,7 +55,7 @@ def find_paths(where: Any) -> list[str]:
     one = isinstance(where, (str, os.PathLike))
     found: set[str] = set()
     for path in [where] if one else where:
-        path = os.path.abspath(path)
+        path = os.path.abspath(os.path.expanduser(path))
         if os.path.isdir(path):
             found.update(_in_folder(path))
         elif os.path.exists(path):

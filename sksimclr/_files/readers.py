@@ -246,6 +246,7 @@ def read_image(path: AnyPath) -> NDArray[Any]:
     ValueError
         The file is a directory, damaged, not an image, or has several frames.
     """
+    path = os.path.expanduser(path)
     if os.path.isdir(path):
         raise ValueError(
             f"Expected an image file, got a directory: {os.fspath(path)!r}. Pass its "
@@ -296,7 +297,7 @@ class Reader:
 
     def __call__(self, path: AnyPath) -> Frames:
         """Read the frames of the sky in a file: of colours, green alone is grey."""
-        path = Path(path)
+        path = Path(os.path.expanduser(path))
         frames = self.as_stored(path)
         problem = _problem_of_type(frames.images.dtype)
         if problem:
@@ -309,7 +310,7 @@ class Reader:
 
     def as_stored(self, path: AnyPath) -> Frames:
         """Read all that is in a file."""
-        path = Path(path)
+        path = Path(os.path.expanduser(path))
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise _unreadable(path, "it is not a regular file")
         try:

@@ -144,7 +144,7 @@ class FileImages(Images):
                     f"Expected a path for every image, got {path!r} for image {number}."
                     " Leave such rows out."
                 )
-        self._paths = [os.fspath(path) for path in paths]
+        self._paths = [os.path.expanduser(path) for path in paths]
         for path in self._paths:
             if not os.path.exists(path):
                 raise FileNotFoundError(f"There is no image file {path!r}.")

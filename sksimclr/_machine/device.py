@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+_lock = threading.Lock()
+_n_in_float32 = 0
+_has_used_threads = False
+_default_dtype = torch.float32
 
 
 def resolve_device(device: str) -> torch.device:
@@ -58,6 +66,43 @@ def resolve_bfloat16(precision: str, device: torch.device) -> bool:
         return precision == "bfloat16"
     # emulation is slower than float32
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _begin_fork() -> None:
+    """Wait for no thread of the process of which this one is a fork.
+
+    Those of torch, once they have run, would never be done here.
+    """
+    global _lock
+    _lock = threading.Lock()
+    if _has_used_threads:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_fork)
+
+
+@contextmanager
+def in_float32() -> Iterator[None]:
+    """Let torch make float32, whatever ``torch.set_default_dtype`` was told.
+
+    The default comes back when the last thread leaves.
+    """
+    global _n_in_float32, _default_dtype, _has_used_threads
+    with _lock:
+        _has_used_threads |= torch.get_num_threads() > 1
+        if not _n_in_float32:
+            _default_dtype = torch.get_default_dtype()
+        _n_in_float32 += 1
+        torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        with _lock:
+            _n_in_float32 -= 1
+            if not _n_in_float32:
+                torch.set_default_dtype(_default_dtype)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def data_home(folder: str | os.PathLike[str] | None = None) -> Path:
     import pooch
 
     home = folder or os.environ.get("SKSIMCLR_DATA") or pooch.os_cache("sksimclr")
-    return Path(home).expanduser()
+    return Path(os.path.expanduser(home))
 
 
 def is_served(url: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,16 @@ import numpy as np
 import torch
 
 _global_state = threading.RLock()  # a factory may itself fit an estimator
+
+
+def _renew_lock() -> None:
+    """Forget who held the lock in the process of which this one is a fork."""
+    global _global_state
+    _global_state = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def spawn_seeds(seed: int | Sequence[int], n_seeds: int) -> list[int]:

@@ -41,6 +41,11 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             sync_file(temporary)  # or a name could outlast a power cut alone
             os.replace(temporary, path)
+    except OSError as error:
+        if error.filename == str(temporary):
+            error.filename = str(path)
+            del error.filename2  # of a renaming
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)

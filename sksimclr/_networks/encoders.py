@@ -10,6 +10,7 @@ import torchvision.models
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from sksimclr._machine.device import in_float32
 from sksimclr._machine.random import torch_seeded
 from sksimclr._networks.first_layer import append_ones, set_channels
 from sksimclr._networks.timm_models import (
@@ -34,6 +35,7 @@ _WEIGHTS_ARE_MADE_BY = {  # by layers
 EncoderFactory = Callable[[int], nn.Module]
 
 
+@in_float32()
 def make_networks(
     encoder: str | EncoderFactory,
     *,
@@ -198,6 +200,7 @@ def _draw(convolution: nn.Conv2d) -> None:
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
 
 
+@in_float32()
 def embedding_dim(encoder: nn.Module, *, n_channels: int, image_size: int) -> int:
     """Return d, the length of an embedding, from one forward of an empty image.
 

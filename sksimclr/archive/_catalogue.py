@@ -158,13 +158,18 @@ def open_rows(catalogue):
         schema=schema,
         format=_format(),
         partitioning=ds.partitioning(keys, flavor="hive"),
-        partition_base_dir=os.fspath(catalogue),
+        partition_base_dir=os.path.expanduser(catalogue),
     )
+
+
+def _folder(catalogue):
+    """Return the path of a catalogue."""
+    return Path(os.path.expanduser(catalogue))
 
 
 def row_files(catalogue):
     """Return the Parquet files of rows, sorted; others may have rewritten them."""
-    paths = Path(catalogue).glob("site=*/date=*/[!_.]*.parquet")
+    paths = _folder(catalogue).glob("site=*/date=*/[!_.]*.parquet")
     return sorted(path for path in paths if path.is_file())
 
 
@@ -201,7 +206,7 @@ def read_files(catalogue):
     import pyarrow.dataset as ds
 
     read_header(catalogue)
-    notes = sorted(filter(is_part, (Path(catalogue) / FILES).glob("*")))
+    notes = sorted(filter(is_part, (_folder(catalogue) / FILES).glob("*")))
     notes = [os.fspath(path) for path in notes]
     files = ds.dataset(notes, schema=file_schema(), format=_format())
     with damage_named(files):
@@ -237,7 +242,7 @@ def damage_named(rows):
 def read_header(catalogue):
     """Return what `_catalogue.json` says."""
     require_pyarrow()
-    path = Path(catalogue) / HEADER
+    path = _folder(catalogue) / HEADER
     if not path.exists():
         raise FileNotFoundError(
             f"{str(catalogue)!r} is no catalogue: it has no {HEADER}. Make one with "

@@ -179,7 +179,7 @@ def label_archive(
     require_pyarrow()
     labeller = Labeller(pipeline, embeddings=embeddings)
     paths = find_paths(files)
-    catalogue = os.path.abspath(output)
+    catalogue = os.path.abspath(os.path.expanduser(output))
     with locked(catalogue):
         start(catalogue, labeller.header)
         if retry_failures:

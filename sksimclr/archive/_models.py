@@ -79,7 +79,7 @@ def save_model(pipeline, path):
     from sklearn.utils.validation import check_is_fitted
 
     io = _skops_io()
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if path.suffix != SUFFIX:
         raise ValueError(
             f"A model is written to a {SUFFIX} file, got {str(path)!r}. For a pickle, "
@@ -192,7 +192,7 @@ def load_model(path, *, trusted=(), trust_pickle=False):
     >>> load_model(path, trust_pickle=True).classes_.tolist()
     ['arc']
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "a pipe, a socket or a device"
         raise ValueError(f"{str(path)!r} is {kind}, expected the file of a model.")

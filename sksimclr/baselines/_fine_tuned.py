@@ -17,7 +17,12 @@ from sklearn.utils.validation import (
 )
 
 from sksimclr._engine.supervised import FineTuningPlan, fine_tune, with_head
-from sksimclr._estimators.labels import as_column, check_labels, hold_out
+from sksimclr._estimators.labels import (
+    as_column,
+    check_labels,
+    hold_out,
+    refuse_missing,
+)
 from sksimclr._estimators.mixins import DocumentationLinkMixin
 from sksimclr._estimators.network import (
     TRAINING_CONSTRAINTS,
@@ -25,6 +30,7 @@ from sksimclr._estimators.network import (
     loop_plan,
     run_network,
 )
+from sksimclr._estimators.ranges import note_range
 from sksimclr._estimators.validation import (
     Interval,
     StrOptions,
@@ -33,6 +39,7 @@ from sksimclr._estimators.validation import (
     validates_parameters,
     with_channels,
 )
+from sksimclr._machine.device import in_float32
 from sksimclr._machine.random import spawn_seeds, torch_seeded
 from sksimclr._networks.encoders import embedding_dim
 from sksimclr._networks.pretrained import make_backbone
@@ -75,8 +82,9 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
         left and right exchanged; both, four images; and these turned by a quarter,
         eight. Training is the same. May be changed after `fit`.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the loss; "balanced" makes them inversely
-        proportional to their frequencies.
+        Weights of the classes in the loss, >= 0; "balanced" makes them inversely
+        proportional to their frequencies. The loss is the sum of the weighted losses
+        of images over the sum of their weights.
     max_epochs : int, default=20
         Most passes over the images, at least 1.
     batch_size : int, default=64
@@ -118,7 +126,7 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
     network_ : nn.Module
         The trained encoder and the linear layer, on the CPU, in evaluation mode.
     history_ : list of dict
-        A row for each epoch: "epoch", "loss" (mean over the batches), "valid_loss"
+        A row for each epoch: "epoch", "loss" (mean over the images), "valid_loss"
         with `early_stopping`, "lr", "seconds", "images_per_second".
     n_iter_ : int
         Epochs that were run.
@@ -253,15 +261,17 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
             The file of `weights` is in safetensors format and safetensors is not
             installed: ``pip install "sksimclr[weights]"``.
         """
-        with restored_if_it_fails(self):
+        with in_float32(), restored_if_it_fails(self):
             images = check_images(self, X, reset=True, min_images=2)
+            note_range(self, images)
             self.classes_, codes = check_labels(self, y, len(images))
             random_state = check_random_state(self.random_state)
             rows = self._split(codes, groups, random_state)
+            class_weight = self._weights_of_classes(codes, rows[1])
             seeds = spawn_seeds(random_state.randint(np.iinfo(np.int32).max), 5)
             plan = loop_plan(self, seeds[2:])
             network = self._make_network(images, *seeds[:2])
-            self._train(network, images, codes, rows, plan)
+            self._train(network, images, codes, rows, class_weight, plan)
         return self
 
     def predict(self, X):
@@ -313,6 +323,8 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
     def _split(self, codes, groups, random_state):
         """Return the rows to learn from, and those held out or None."""
         if groups is not None:
+            if self.early_stopping:
+                refuse_missing(groups, "groups", "Give each image a group.")
             groups = as_column(groups, "groups")
             check_consistent_length(codes, groups)
         if not self.early_stopping:
@@ -361,14 +373,30 @@ class FineTunedClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator
             )
         return copy.deepcopy(encoder.encoder_), encoder.image_size_
 
-    def _train(self, network, images, codes, rows, plan):
+    def _weights_of_classes(self, codes, held_out):
+        """Return the weight of each class in the loss, float32, or None."""
+        if self.class_weight is None:
+            return None
+        found = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=self.classes_[codes]
+        ).astype(np.float32)
+        wrong = self.classes_[~(np.isfinite(found) & (found >= 0))].tolist()
+        if wrong:
+            raise ValueError(
+                "FineTunedClassifier: expected weights of classes in class_weight that "
+                f"are finite and not negative, got {self.class_weight[wrong[0]]!r} for "
+                f"class {wrong[0]!r}."
+            )
+        for part, where in [(codes, "in y"), (codes[held_out], "of the part held out")]:
+            if not found[part].any():
+                raise ValueError(
+                    "FineTunedClassifier: expected a class with a weight above 0 in "
+                    f"class_weight, got 0 for all {where}."
+                )
+        return found
+
+    def _train(self, network, images, codes, rows, class_weight, plan):
         """Train the network and keep the result."""
-        class_weight = None
-        if self.class_weight is not None:
-            labels = self.classes_[codes]
-            class_weight = compute_class_weight(
-                self.class_weight, classes=self.classes_, y=labels
-            ).astype(np.float32)
         fine_tuning = FineTuningPlan(
             augmentations=tuple(self.augmentations),
             image_size=self.image_size_,

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sksimclr._estimators.mixins import DocumentationLinkMixin, ImageFeaturesOutMixin
 from sksimclr._estimators.network import SYMMETRY_CONSTRAINT, run_network
+from sksimclr._estimators.ranges import note_range
 from sksimclr._estimators.validation import (
     Interval,
     StrOptions,
@@ -16,7 +17,7 @@ from sksimclr._estimators.validation import (
     restored_if_it_fails,
     validates_parameters,
 )
-from sksimclr._machine.device import resolve_device
+from sksimclr._machine.device import in_float32, resolve_device
 from sksimclr._networks.encoders import embedding_dim
 from sksimclr._networks.pretrained import make_backbone
 
@@ -185,9 +186,10 @@ class PretrainedTransformer(
             The file of `weights` is in safetensors format and safetensors is not
             installed: ``pip install "sksimclr[weights]"``.
         """
-        with restored_if_it_fails(self):
+        with in_float32(), restored_if_it_fails(self):
             resolve_device(self.device)
             images = check_images(self, X, reset=True)
+            note_range(self, images)
             backbone, asked_size = make_backbone(
                 self.backbone,
                 self.weights,

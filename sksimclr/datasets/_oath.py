@@ -1,5 +1,6 @@
 """The Oslo Auroral THEMIS data set (OATH): read a copy, or download it first."""
 
+import os
 import re
 import warnings
 from numbers import Integral, Real
@@ -168,7 +169,7 @@ def load_oath(path, *, as_array=False, features=False):
     """
     if features:
         files.import_h5py()  # to know before 500 MB are unpacked
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     csv = files.find_labels(archives.unpack(path) if path.is_file() else path)
     if csv is None:
         files.raise_no_copy(path)

@@ -62,6 +62,11 @@ def assert_same_weights(first, second):
         assert torch.equal(first[name], second[name]), name
 
 
+def weights_with(weight):
+    """Return weights of the digits, with this one for threes."""
+    return dict.fromkeys(range(10), 1.0) | {3: weight}
+
+
 class RowLog(Callback):
     """Note which images were in the batches of training, and of validation."""
 
@@ -128,6 +133,42 @@ def test_one_step_equals_a_hand_written_one(class_weight, rng):
     expected = [*encoder.parameters(), *head.parameters()]
     for (name, parameter), other in zip(ours.items(), expected, strict=True):
         torch.testing.assert_close(parameter, other, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 0.0, 1: 0.1, 2: 3.0}])
+@pytest.mark.parametrize("batch_size", [2, 5, 64])
+def test_losses_do_not_depend_on_how_images_are_batched(class_weight, batch_size, rng):
+    """Weighted sums over sums of weights, of training and of the part held out."""
+    X, y = rng.random((60, 8, 8), dtype=np.float32), np.repeat([0, 1, 2], [40, 15, 5])
+    log = RowLog(X)
+    fitted = tiny_fine_tuned(
+        encoder=nothing_to_norm,
+        class_weight=class_weight,
+        max_epochs=1,
+        batch_size=batch_size,
+        lr=1e-12,  # one network in all of the epoch
+        optimizer="sgd",
+        early_stopping=True,
+        validation_fraction=0.4,
+        callbacks=[log],
+    ).fit(X, y)
+    weight = compute_class_weight(class_weight, classes=np.arange(3), y=y)
+    (row,) = fitted.history_
+    for name, rows in [("loss", log.rows[True]), ("valid_loss", log.rows[False])]:
+        chosen = fitted.predict_proba(X[rows])[np.arange(len(rows)), y[rows]]
+        expected = np.average(-np.log(chosen), weights=weight[y[rows]])
+        assert row[name] == pytest.approx(expected, rel=1e-5)
+
+
+def test_batches_without_weight_change_nothing(rng):
+    """The loss of a batch of classes of weight 0 is 0, and not NaN."""
+    X, y = rng.random((20, 8, 8), dtype=np.float32), np.arange(20) % 10 // 9
+    fitted = tiny_fine_tuned(class_weight={0: 0.0, 1: 1.0}, batch_size=2, max_epochs=2)
+    fitted.fit(X, y)
+    assert np.isfinite([row["loss"] for row in fitted.history_]).all()
+    assert np.isfinite(fitted.predict_proba(X)).all()
+    with pytest.raises(ValueError, match="above 0 in class_weight, got 0 for all of"):
+        fitted.set_params(early_stopping=True).fit(X, y)
 
 
 def test_weights_of_classes_are_those_of_scikit_learn(rng, monkeypatch):
@@ -712,6 +753,10 @@ def test_a_fit_that_fails_keeps_the_old_one(digits):
         ({"class_weight": 3}, "'class_weight' parameter"),
         ({"class_weight": "even"}, "'class_weight' parameter.*'balanced'"),
         ({"class_weight": {77: 1.0}}, "not in class_weight"),
+        ({"class_weight": weights_with(-1.0)}, "negative, got -1.0 for class 3"),
+        ({"class_weight": weights_with(np.nan)}, "finite.*got nan for class 3"),
+        ({"class_weight": weights_with(np.inf)}, "finite.*got inf for class 3"),
+        ({"class_weight": dict.fromkeys(range(10), 0)}, "above 0 .* for all in y"),
         ({"augmentations": ("crop",)}, "augmentations.*'crop'"),
         ({"device": "gpu"}, "device must be 'auto' or one of"),
     ],

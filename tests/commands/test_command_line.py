@@ -1,6 +1,8 @@
 """The command line: every command on small files, mistakes, Ctrl-C, and its page."""
 
 import contextlib
+import csv
+import io
 import json
 import os
 import re
@@ -909,6 +911,32 @@ def test_a_reader_that_stops_early_is_no_error_to_read_of(catalogue):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_terminal_of_ascii_shows_accents_as_codes(model, tmp_path, monkeypatch):
+    """Of names, for example; what was found comes all the same."""
+    (path,) = write_minutes(tmp_path / "files", n=1)
+    path = path.rename(path.with_name("a_ø.pgm.gz"))
+    path.with_name("bad_ø.pgm").write_bytes(b"P5\n")
+    assert label(model, tmp_path / "files", "-o", tmp_path / "c") == 3
+    for arguments in (["summary", tmp_path / "c"], ["info", path]):
+        terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", terminal)
+            assert call(*arguments) == 0
+        assert rb"_\xf8.pgm" in terminal.buffer.getvalue()
+
+
+def test_names_with_newlines_are_found_in_tables_of_labels(tmp_path):
+    """As csv and pandas write them."""
+    path = tmp_path / "two\nlines.png"
+    path.touch()
+    with open(tmp_path / "labels.csv", "w", newline="") as file:
+        csv.writer(file).writerows(
+            [["file", "label", "frame"], [path.name, "arc", 0], [path, "moon", 1]]
+        )
+    found = read_labels(str(tmp_path / "labels.csv"), [path])
+    assert len(found[path]) == 2
 
 
 def test_info_of_frames(files, tmp_path, capsys):

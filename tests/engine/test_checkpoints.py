@@ -7,12 +7,13 @@ import itertools
 import os
 import pickle
 import random
+import re
 import signal
 import tempfile
 import threading
 import warnings
 from collections import namedtuple
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -438,6 +439,27 @@ def test_another_run_is_refused_by_what_differs(images, params, message, tmp_pat
     assert [path.read_bytes() for path in tmp_path.iterdir()] == before
 
 
+class Brighter(torch.nn.Module):
+    """An augmentation of somebody else, whose repr is its name."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, images, *, generator, size):
+        """Multiply."""
+        return images * self.factor
+
+
+def test_run_with_another_module_among_its_augmentations_is_refused(images, tmp_path):
+    """A number that it holds is enough, and the same module goes on."""
+    for factor, message in [(0.5, None), (0.5, None), (0.6, r"'factor': 0.5\}.*0.6")]:
+        run = make_run(tmp_path, max_epochs=1, augmentations=[Brighter(factor)])
+        with nullcontext() if message is None else pytest.raises(ValueError) as error:
+            run.fit(images)
+        assert message is None or re.search(message, str(error.value))
+
+
 def test_other_data_are_refused(images, tmp_path):
     """One pixel, one image less, another type, another order."""
     make_run(tmp_path, max_epochs=1).fit(images)
@@ -618,6 +640,15 @@ def test_other_files_in_the_folder_are_left_alone(images, tmp_path):
     assert all((tmp_path / name).read_bytes() == b"mine" for name in names)
     assert not leftover.exists()
     assert len(list(tmp_path.iterdir())) == len(names) + 2
+
+
+def test_python_may_close_what_was_written(tmp_path):
+    """It does at last, and `python -X dev` shows what that raises."""
+    with open(tmp_path / "file", "wb") as file:
+        hashing = module._HashingFile(file)
+        hashing.write(b"all")
+    hashing.close()
+    assert (tmp_path / "file").read_bytes() == b"all"
 
 
 def test_folder_is_made_and_files_are_plain(images, tmp_path):

@@ -32,7 +32,7 @@ from skorch.callbacks import (
     ProgressBar,
     TrainEndCheckpoint,
 )
-from tiny import tiny_simclr
+from tiny import tiny_fine_tuned, tiny_simclr
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 import sksimclr._estimators.callbacks
@@ -634,3 +634,21 @@ def test_without_native_callbacks_all_else_is_the_same(digits, monkeypatch):
     expected = tiny_simclr(max_epochs=2).fit(digits[0])
     assert_same_weights(weights_of(simclr), weights_of(expected))
     assert set(vars(simclr)) == set(vars(expected))
+
+
+@pytest.mark.parametrize(
+    ("callback", "monitor"),
+    [
+        (EarlyStopping(), "train_loss"),
+        (("named", EarlyStopping()), "train_loss"),
+        (Checkpoint(), "train_loss_best"),
+    ],
+    ids=["EarlyStopping", "named", "Checkpoint"],
+)
+@pytest.mark.parametrize("estimator", [tiny_simclr, tiny_fine_tuned])
+def test_loss_that_there_is_not_cannot_be_monitored(
+    estimator, callback, monitor, digits
+):
+    """It is what skorch's callbacks monitor by default; the error says what to use."""
+    with pytest.raises(ValueError, match=f"no images are held.*monitor='{monitor}'"):
+        estimator(callbacks=[callback]).fit(*digits)

@@ -8,11 +8,13 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skops.io
+import torch
 from PIL import Image
 from runs import (
     dropout_encoder,
@@ -82,6 +84,93 @@ class Apply:
         return images
 
 
+class Noise(nn.Module):
+    """An augmentation that is a module, whose repr does not say how strong it is."""
+
+    def __init__(self, sigma, table=(0.0,)):
+        super().__init__()
+        self.sigma = sigma
+        self.register_buffer("table", torch.tensor(table))
+
+    def forward(self, images, *, generator, size):
+        """Add noise."""
+        noise = torch.randn(images.shape, generator=generator)
+        return images + self.sigma * noise
+
+    def view(self, images, *, generator, size):
+        """Add noise."""
+        return self(images, generator=generator, size=size)
+
+
+class Slotted:
+    """An augmentation without a dictionary, with a repr that says nothing."""
+
+    __slots__ = ("sigma",)
+
+    def __init__(self, sigma):
+        self.sigma = sigma
+
+    def __repr__(self):
+        return "Slotted()"
+
+    def __call__(self, images, *, generator, size):
+        """Multiply."""
+        return images * self.sigma
+
+
+def noise_function(sigma):
+    """Return an augmentation that is a closure."""
+
+    def view(images, *, generator, size):
+        return images * sigma
+
+    return view
+
+
+def lambda_of(sigma):
+    """Return one of two lambdas, the same but for a number in their code."""
+    weak, strong = (
+        lambda images, *, generator, size: images * 0.01,
+        lambda images, *, generator, size: images * 5.0,
+    )
+    return weak if sigma < 1 else strong
+
+
+def array_of(sigma):
+    """Return an augmentation with an array whose repr is shortened."""
+    table = np.zeros(5000)
+    table[2500] = sigma
+    return Apply(table)
+
+
+def itself(sigma):
+    """Return an augmentation that holds itself, and a module."""
+    noise = Noise(sigma)
+    noise.modules_ = [noise, np]
+    return noise
+
+
+HOLDING = {
+    "module": Noise,
+    "modules in a module": lambda sigma: nn.Sequential(nn.ReLU(), Noise(sigma)),
+    "buffer": lambda sigma: Noise(1.0, table=(0.0,) * 2000 + (sigma,) + (0.0,) * 2000),
+    "bfloat16": lambda sigma: Noise(torch.tensor([sigma], dtype=torch.bfloat16)),
+    "closure": noise_function,
+    "closure of a module": lambda sigma: noise_function(Noise(sigma)),
+    "lambda": lambda_of,
+    "default": lambda sigma: lambda images, *, generator, size, by=sigma: images * by,
+    "bound method": lambda sigma: Noise(sigma).view,
+    "partial": lambda sigma: functools.partial(Noise(1).view, table=Noise(sigma)),
+    "array": array_of,
+    "set": lambda sigma: Apply({"a", "b", "c", sigma}),
+    "slots": Slotted,
+    "random state": lambda sigma: Apply(np.random.default_rng(int(sigma))),
+    "generator": lambda sigma: Apply(torch.Generator().manual_seed(int(sigma))),
+    "wrapped": lambda sigma: functools.lru_cache(noise_function(sigma)),
+    "itself": itself,
+}
+
+
 def make_encoder(n_channels, block=None, **options):
     """Make an encoder."""
     return tiny_encoder(n_channels)
@@ -120,6 +209,8 @@ def test_every_parameter_counts_but_for_those_without_effect():
         {"weights": Path("a") / "b.safetensors"},
         {"random_state": np.random.RandomState(3)},
         {"augmentations": (Apply(make_encoder),)},
+        {"augmentations": (Noise(0.5), Noise(0.5).view, Slotted(1), Apply(Noise))},
+        {"augmentations": (array_of(0.5), Apply({"a", "b", "c"}))},
         {"temperature": np.float64(0.1), "batch_size": np.int64(7)},
     ],
     ids=itertools.count(),
@@ -161,6 +252,25 @@ def test_different_values_are_told_apart():
         state.random_sample(n_drawn)
     states += [None, 0, 1]
     assert len({describe(random_state=state) for state in states}) == len(states)
+
+
+@pytest.mark.parametrize("kind", HOLDING)
+def test_what_augmentations_hold_is_told_apart(kind):
+    """Though their names and reprs are the same; and made again, they are the same."""
+    weak, again, strong = (
+        describe(augmentations=(HOLDING[kind](sigma),)) for sigma in (0.01, 0.01, 5.0)
+    )
+    assert weak == again != strong
+    assert "0x" not in weak and len(weak) < 1000
+
+
+@pytest.mark.parametrize(
+    "held", [threading.Lock(), (each for each in ())], ids=["lock", "iterator"]
+)
+def test_what_cannot_be_compared_is_an_error(held):
+    """Rather than a run that goes on with something else."""
+    with pytest.raises(ValueError, match=r"needs augmentations that can be compared.*"):
+        fingerprint_of(augmentations=(noise_function(held),))
 
 
 def test_equal_values_of_other_types_are_one_value():

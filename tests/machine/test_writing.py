@@ -49,6 +49,18 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("kind", ["missing folder", "a folder"])
+def test_no_error_names_the_temporary_file(kind, tmp_path):
+    """It would be of a name that nobody has given."""
+    path = tmp_path / "nodir" / "w" if kind == "missing folder" else tmp_path / "w"
+    if kind == "a folder":
+        (path / "full").mkdir(parents=True)
+    with pytest.raises(OSError) as raised, replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+    assert raised.value.filename == str(path)
+    assert ".tmp" not in str(raised.value)
+
+
 def test_errors_that_name_a_file_keep_its_name(tmp_path):
     """Such as one that was to be read meanwhile."""
     with pytest.raises(FileNotFoundError) as raised, replacing(tmp_path / "out"):
