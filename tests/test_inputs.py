@@ -199,6 +199,24 @@ def test_types_that_are_not_scaled_may_be_mixed():
     np.testing.assert_array_equal(batch_of(table)[:, 0, 0], table)
 
 
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((8, 8, 3), "Make all of them grey, or all of them coloured."),
+        ((9, 8), "Resize or crop them first."),
+        ((9, 8, 3), "Resize or crop them first."),
+    ],
+)
+def test_advice_goes_with_what_differs(shape, said):
+    """Nobody can crop colours away."""
+    images = np.random.default_rng(0).random((4, 8, 8))
+    simclr = tiny_simclr(max_epochs=0).fit(images)
+    others = np.random.default_rng(0).random((4, *shape))
+    for call in (simclr.transform, lambda X: simclr.fit([*images, *X])):
+        with pytest.raises(ValueError, match=said):
+            call(others)
+
+
 @pytest.fixture
 def registry(monkeypatch):
     """Let readers be registered for a test alone."""

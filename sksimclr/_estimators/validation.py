@@ -96,7 +96,8 @@ def check_images(estimator, X, *, reset, min_images=1):
         which = f" as {images.name(0)}" if isinstance(images, FileImages) else ""
         raise ValueError(
             f"X has images of shape {images.image_shape}{which}, but {name} was fitted "
-            f"on images of shape {fitted_shape}. Resize or crop them first."
+            f"on images of shape {fitted_shape}. "
+            f"{_how_to_make_alike(images.image_shape, fitted_shape)}"
         )
     return images
 
@@ -200,11 +201,19 @@ def _stack(X):
         if image.shape != images[0].shape:
             raise ValueError(
                 f"All images must have one shape. Expected {images[0].shape} as in "
-                f"image 0, got {image.shape} in image {number}. Resize or crop them "
-                "first."
+                f"image 0, got {image.shape} in image {number}. "
+                f"{_how_to_make_alike(image.shape, images[0].shape)}"
             )
     check_alike([image.dtype for image in images], "image")
     return np.stack(images)
+
+
+def _how_to_make_alike(shape, other):
+    """Return what to do with images of two shapes."""
+    channels = [one[2:] or (1,) for one in (shape, other)]
+    if len(shape) in (2, 3) and shape[:2] == other[:2] and channels[0] != channels[1]:
+        return "Make all of them grey, or all of them coloured."
+    return "Resize or crop them first."
 
 
 def with_channels(shape):

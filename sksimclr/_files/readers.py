@@ -301,7 +301,7 @@ class Reader:
         frames = self.as_stored(path)
         problem = _problem_of_type(frames.images.dtype)
         if problem:
-            raise _unreadable(path, f"its reader {_name(self.function)} {problem}")
+            raise _unreadable(path, f"{self._should_return()} {problem}")
         images = frames.images
         is_colour = images.ndim == 4 and images.shape[3] > 2
         if is_colour and not images[..., (0, 2)].any():
@@ -326,8 +326,14 @@ class Reader:
             raise _unreadable(path, reason or repr(error)) from error
         problem = _problem(frames)
         if problem:
-            raise _unreadable(path, f"its reader {_name(self.function)} {problem}")
+            raise _unreadable(path, f"{self._should_return()} {problem}")
         return _in_our_types(frames)
+
+    def _should_return(self) -> str:
+        """Begin a sentence for who wrote the reader, or, of ours, the file."""
+        if self._is_ours():
+            return "expected"
+        return f"its reader {_name(self.function)} should return"
 
     def _is_ours(self) -> bool:
         return self.function in (*_OURS, read_other_picture)
@@ -356,31 +362,31 @@ def _name(function: ReaderFunction) -> str:
 def _problem(frames: Any) -> str:
     """Say what is wrong with what a reader returned; "" for nothing."""
     if not isinstance(frames, Frames):
-        return f"should return Frames, got {type(frames).__name__}"
+        return f"Frames, got {type(frames).__name__}"
     images, times = frames.images, frames.times
     if not isinstance(images, np.ndarray) or images.ndim not in (3, 4):
         return (
-            "should return images as an array (n, H, W) or (n, H, W, C), got "
+            "images as an array (n, H, W) or (n, H, W, C), got "
             f"{type(images).__name__} of shape {np.shape(images)}"
         )
     if min(images.shape) < 1 or images.shape[3:] > (MAX_CHANNELS,):
         return (
-            f"should return at least one frame of 1 to {MAX_CHANNELS} channels, got an "
+            f"at least one frame of 1 to {MAX_CHANNELS} channels, got an "
             f"array of shape {images.shape}"
         )
     if np.shape(times) != images.shape[:1] or np.asarray(times).dtype.kind != "M":
         return (
-            f"should return {len(images)} times of datetime64, one for each frame, got "
+            f"{len(images)} times of datetime64, one for each frame, got "
             f"{type(times).__name__} {getattr(times, 'dtype', '')} of shape "
             f"{np.shape(times)}"
         )
     if np.ma.is_masked(images) or np.ma.is_masked(times):
         return (
-            "should return no masked values: what is under a mask is none. Leave such "
+            "no masked values: what is under a mask is none. Leave such "
             "frames out, or fill them in: .filled(value)"
         )
     if not isinstance(frames.site, str):
-        return f"should return the site as text, got {frames.site!r}"
+        return f"the site as text, got {frames.site!r}"
     return ""
 
 
@@ -388,7 +394,7 @@ def _problem_of_type(dtype: np.dtype[Any]) -> str:
     """Say that there is a type of which an archive cannot be labelled."""
     if dtype.kind != "f" and dtype not in ("u1", "u2"):
         return (
-            f"should return images of uint8, uint16 or floats, got {dtype}. Change "
+            f"images of uint8, uint16 or floats, got {dtype}. Change "
             "their type to what holds their values"
         )
     return ""

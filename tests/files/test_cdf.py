@@ -426,5 +426,7 @@ def test_images_of_another_type_are_refused_by_their_type(tmp_path):
     """Not by a message that expects what it got."""
     path = tmp_path / "x.cdf"
     write_cdf(path, np.ones((2, 4, 4), "i4"), frame_times(2))
-    with pytest.raises(UnreadableFileError, match="should return.*got uint32"):
+    with pytest.raises(
+        UnreadableFileError, match="expected images of uint8, .*got uint32"
+    ):
         read_frames(path)

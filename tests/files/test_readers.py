@@ -128,6 +128,17 @@ def test_what_a_reader_returns_is_checked(tmp_path, frames, said):
     assert "x.bad" in str(caught.value) and "read_badly" in str(caught.value)
 
 
+def test_files_of_another_type_are_not_blamed_on_their_reader(tmp_path):
+    """Who has an array of int16 has written no reader."""
+    np.save(tmp_path / "x.npy", np.zeros((2, 4, 4), np.int16))
+    with pytest.raises(UnreadableFileError) as caught:
+        read_frames(tmp_path / "x.npy")
+    assert "x.npy': expected images of uint8, uint16 or floats, got int16" in str(
+        caught.value
+    )
+    assert "reader" not in str(caught.value)
+
+
 def test_types_become_ours(tmp_path):
     """Byte order and the unit of times."""
     frames = Frames(
