@@ -184,7 +184,8 @@ def time_sequences(times, sites=None, *, minutes=10):
     if times.dtype.kind != "M" or times.ndim != 1:
         raise ValueError(
             f"Expected times as a column of datetime64, got {times.dtype} of shape "
-            f"{times.shape}. For text, use np.asarray(times, 'datetime64[s]')."
+            f"{times.shape}. For text, use np.asarray(times, 'datetime64[s]'); of a "
+            "column with a time zone, column.dt.tz_convert(None)."
         )
     sites = np.zeros(len(times), int) if sites is None else np.asarray(sites)
     check_consistent_length(times, sites)

@@ -355,8 +355,13 @@ def _check(columns, times, north):
             f"each, got {columns.shape}."
         )
     times = _as_times(times, len(columns))
-    if (np.diff(times) < np.timedelta64(0)).any():
-        raise ValueError("times of KeogramDisplay must be in ascending order.")
+    back = np.flatnonzero(np.diff(times) < np.timedelta64(0))
+    if back.size:
+        raise ValueError(
+            "times of KeogramDisplay must be in ascending order, got "
+            f"{times[back[0] + 1]} after {times[back[0]]}. Sort them, and the frames, "
+            "by np.argsort(times)."
+        )
     _check_north(north)
     return columns, times
 
