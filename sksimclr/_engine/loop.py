@@ -235,24 +235,20 @@ class _Net(NeuralNet):
         """Run an epoch as skorch does, and look at the losses when it is over."""
         if iterator is None:
             return
+        weight_of = getattr(self.criterion_, "weight_of", None)
+        measured = [f"{prefix}_loss", *([f"{prefix}_loss_weight"] if weight_of else [])]
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **kwargs)
             self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
             self.history.record_batch(f"{prefix}_batch_size", len(batch[0]))
-            weight = self._weight_of(batch[1])
-            self.history.record_batch(f"{prefix}_loss_weight", weight)
+            if weight_of is not None:
+                self.history.record_batch(measured[1], weight_of(batch[1]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
         rows = [row for row in self.history[-1]["batches"] if f"{prefix}_loss" in row]
-        for name in (f"{prefix}_loss", f"{prefix}_loss_weight"):
-            for row, value in zip(rows, _fetch(rows, name), strict=True):
-                row[name] = value
+        for row, values in zip(rows, _fetch(rows, measured), strict=True):
+            row.update(zip(measured, values, strict=True))
         self.history.record(f"{prefix}_batch_count", len(rows))
-
-    def _weight_of(self, targets: Any) -> Any:
-        """Return by what the loss of a batch is multiplied in the mean over batches."""
-        weight_of = getattr(self.criterion_, "weight_of", len)
-        return weight_of(targets)
 
 
 class _MeanLoss(PassthroughScoring):
@@ -261,6 +257,8 @@ class _MeanLoss(PassthroughScoring):
     def get_avg_score(self, history: Any) -> Any:
         """Return the mean over the batches."""
         names = [f"{self.name}_weight", self.name]
+        if not any(names[0] in row for row in history[-1, "batches"]):
+            return super().get_avg_score(history)  # by their numbers of images
         weights, losses = zip(*history[-1, "batches", :, names], strict=True)
         return np.average(losses, weights=weights)
 
@@ -279,12 +277,14 @@ class _BatchRow(dict[str, Any]):
         return self[name] if name in self else default
 
 
-def _fetch(rows: list[dict[str, Any]], name: str) -> list[float]:
-    """Return a column of numbers, waiting once for those that are on a device."""
-    values = [dict.__getitem__(row, name) for row in rows]
-    tensors = [value for value in values if isinstance(value, Tensor)]
+def _fetch(rows: list[dict[str, Any]], names: list[str]) -> list[list[float]]:
+    """Return numbers of rows, waiting once for those that are on a device."""
+    table = [[dict.__getitem__(row, name) for name in names] for row in rows]
+    tensors = [value for row in table for value in row if isinstance(value, Tensor)]
     fetched = iter(torch.stack(tensors).tolist() if tensors else [])
-    return [next(fetched) if isinstance(value, Tensor) else value for value in values]
+    return [
+        [next(fetched) if isinstance(v, Tensor) else v for v in row] for row in table
+    ]
 
 
 class _EarlyStop(Exception):

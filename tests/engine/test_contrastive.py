@@ -295,9 +295,9 @@ def events(monkeypatch):
     """
     seen = []
 
-    def fetch(rows, name):
-        seen.append(f"fetch {name}")
-        return [0.0] * len(rows)
+    def fetch(rows, names):
+        seen.append(f"fetch {names[0]}")
+        return [[1.0] * len(names)] * len(rows)
 
     def record(callback, net, **kwargs):
         seen.append("record")
