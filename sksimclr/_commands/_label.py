@@ -9,6 +9,7 @@ from pathlib import Path
 from sklearn.pipeline import Pipeline
 
 from sksimclr._commands._report import SOME_FAILED, Report, duration, failures_text
+from sksimclr._machine.memory import keep_freed_memory
 from sksimclr.archive import label_archive, load_model, read_failures
 
 _PATIENCE = 30  # seconds that a scheduler, or its file, is waited for
@@ -24,6 +25,8 @@ def run(args):
             f"{args.model!r} has no classifier, so it gives embeddings but no labels. "
             "Train one with `sksimclr train --labels`, or use `sksimclr embed`."
         )
+    if not args.scheduler:
+        keep_freed_memory()
     with _cluster(args.scheduler) if args.scheduler else nullcontext():
         done = label_archive(
             model,

@@ -209,7 +209,8 @@ def tiny_recipe(monkeypatch):
 def kept(monkeypatch):
     """Return a list that grows when freed memory is to be kept; here, it is not."""
     calls = []
-    monkeypatch.setattr(_train, "keep_freed_memory", lambda: calls.append(1))
+    for command in (_train, _label):
+        monkeypatch.setattr(command, "keep_freed_memory", lambda: calls.append(1))
     return calls
 
 
@@ -651,10 +652,13 @@ def test_nights_end_where_a_station_pauses():
 # label and embed
 
 
-def test_label_writes_what_label_archive_does(pipe, model, files, tmp_path, capsys):
+def test_label_writes_what_label_archive_does(
+    pipe, model, files, tmp_path, kept, capsys
+):
     """And does nothing the second time, with the same exit code."""
     folder = files[0].parent
     assert label(model, folder, "-o", tmp_path / "a") == 0
+    assert kept == [1]  # of memory that is freed: it owns its process
     assert "Labelled 12 frames of 3 files" in capsys.readouterr().out
     label_archive(pipe, folder, tmp_path / "b")
     assert read_catalogue(tmp_path / "a").equals(read_catalogue(tmp_path / "b"))
