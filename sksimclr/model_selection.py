@@ -13,6 +13,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sksimclr._estimators.labels import is_missing
 from sksimclr._estimators.mixins import DocumentationLinkMixin
 from sksimclr._estimators.validation import with_numpy_types
 from sksimclr._images.images import check_unmasked
@@ -190,18 +191,13 @@ def time_sequences(times, sites=None, *, minutes=10):
     sites = np.zeros(len(times), int) if sites is None else np.asarray(sites)
     check_consistent_length(times, sites)
     length = np.timedelta64(max(1, round(minutes * 60e9)), "ns")
-    is_alone = np.isnat(times) | _is_missing(sites)
+    is_alone = np.isnat(times) | [is_missing(site) for site in sites.tolist()]
     sites = sites.astype(str)
     times = np.where(is_alone, np.datetime64(0, "ns"), times.astype("datetime64[ns]"))
     windows = (times - np.datetime64(0, "ns")) // length
     windows[is_alone] = np.arange(is_alone.sum())
     keys = np.rec.fromarrays([is_alone, sites, windows])
     return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
-
-
-def _is_missing(values):
-    """Say which values are None, NaN or NA, which is not even equal to itself."""
-    return np.array([x is None or (x == x) is not True for x in values.tolist()], bool)
 
 
 class NearestIndexClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):

@@ -122,8 +122,6 @@ def run_loop(
 
     Raises
     ------
-    ValueError
-        A callback monitors "valid_loss", and there is no `valid_dataset`.
     KeyboardInterrupt
         Ctrl-C. With `checkpoints`, the run was saved after the last batch.
     """
@@ -134,8 +132,6 @@ def run_loop(
         generator=make_generator(plan.seeds.order),
         processes=plan.processes,
     )
-    if valid_dataset is None:
-        _check_monitors(plan.callbacks)
     interruption = Interruption()
     layers_draw = plan.seeds.layers is not None
     if checkpoints is not None:
@@ -166,19 +162,6 @@ def run_loop(
         state = capture(net, batches, layers_draw=layers_draw)
     model.zero_grad()  # gradients would be as large as the model
     return [history_row(row) for row in net.history], state
-
-
-def _check_monitors(callbacks: Sequence[Any]) -> None:
-    """Raise a ValueError if a callback waits for the loss of a part held out."""
-    for callback in callbacks:
-        callback = callback[1] if isinstance(callback, tuple) else callback
-        monitor = getattr(callback, "monitor", None)
-        if monitor in ("valid_loss", "valid_loss_best"):
-            raise ValueError(
-                f"{type(callback).__name__} in callbacks has monitor={monitor!r}, and "
-                "no images are held out to measure it. Use "
-                f"monitor={monitor.replace('valid', 'train')!r}."
-            )
 
 
 def _saved(checkpoints: CheckpointFolder, plan: LoopPlan) -> State | None:

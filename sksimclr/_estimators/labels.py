@@ -20,7 +20,6 @@ def check_labels(estimator, y, n_images):
     name = type(estimator).__name__
     if y is None:
         raise ValueError(f"{name} requires y to be passed, but the target y is None.")
-    check_unmasked(y, "y")
     refuse_missing(y, "y", "Leave images of None or NaN out.")
     y = check_array(with_numpy_types(y), ensure_2d=False, dtype=None, input_name="y")
     y = column_or_1d(y, warn=True)
@@ -50,7 +49,6 @@ def check_sequences(sequences, n_images):
             f"Expected the sequence of each of {n_images} images, got "
             f"{len(sequences)} in sequences."
         )
-    check_unmasked(sequences, "sequences")
     refuse_missing(
         sequences, "sequences", "Give images that stand alone a name of their own."
     )
@@ -68,13 +66,14 @@ def as_column(values, name):
 
 
 def refuse_missing(values, name, advice):
-    """Raise a ValueError if one of the labels, or names, is None, NaN, NaT or NA."""
+    """Raise a ValueError if a label, or name, is None, NaN, NaT, NA or masked."""
+    check_unmasked(values, name)
     # of lists, NumPy would make strings of a NaN among strings
     values = np.asarray(values, object if isinstance(values, (list, tuple)) else None)
     if values.dtype.kind in "fcmM":
         missing = values != values
     elif values.dtype == object:
-        missing = np.array([_is_missing(item) for item in values.ravel().tolist()])
+        missing = np.array([is_missing(item) for item in values.ravel().tolist()])
     else:
         return
     if missing.any():
@@ -85,11 +84,11 @@ def refuse_missing(values, name, advice):
         )
 
 
-def _is_missing(item):
+def is_missing(item):
     """Say whether an object stands for a value that is not known."""
     if item is None or type(item).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(item, Number) and item != item
+    return isinstance(item, (Number, np.generic)) and item != item
 
 
 def hold_out(codes, groups, fraction, random_state):

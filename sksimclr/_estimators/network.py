@@ -41,6 +41,8 @@ def loop_plan(estimator, seeds):
         Of the order of the images, the views, and random layers. ResNets have no random
         layers such as dropout, and train without the lock on torch's global generators.
     """
+    if not getattr(estimator, "early_stopping", False):
+        _check_monitors(estimator.callbacks or ())
     order, views, layers = seeds
     encoder = estimator.encoder
     is_resnet = isinstance(encoder, str) and encoder in RESNETS
@@ -56,6 +58,19 @@ def loop_plan(estimator, seeds):
         device=resolve_device(estimator.device),
         seeds=Seeds(order, views, None if is_resnet else layers),
     )
+
+
+def _check_monitors(callbacks):
+    """Raise a ValueError if a callback waits for the loss of a part held out."""
+    for callback in callbacks:
+        callback = callback[1] if isinstance(callback, tuple) else callback
+        monitor = getattr(callback, "monitor", None)
+        if monitor in ("valid_loss", "valid_loss_best"):
+            raise ValueError(
+                f"{type(callback).__name__} in callbacks has monitor={monitor!r}, and "
+                "no images are held out to measure it. Use "
+                f"monitor={monitor.replace('valid', 'train')!r}."
+            )
 
 
 def check_loss(history, plan):

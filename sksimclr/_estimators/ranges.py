@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 
+from sksimclr._images.images import is_scaled
+
 _N_SEEN = 8  # images of which the largest value is looked for
 _FACTOR = 100  # by which it may differ; uint8 as floats, undivided, differ by 255
 
@@ -30,6 +32,6 @@ def warn_of_another_range(estimator, images):
 
 def _highest(images):
     """Return the largest value of the first images, 1 for integers that are scaled."""
-    if images.dtype.kind in "iu" and images.dtype.itemsize <= 2:
+    if is_scaled(images.dtype):
         return 1.0
     return float(np.abs(images.batch(slice(0, min(_N_SEEN, len(images))))).max())

@@ -21,8 +21,17 @@ _LIKE_ESCAPED = re.compile(rf"\\(?={_ESCAPED.pattern[2:]})")
 
 def as_text(path: str | os.PathLike[str]) -> str:
     r"""Return a path as text that can be written: what is not UTF-8 as ``\udc..``."""
-    text = _LIKE_ESCAPED.sub(r"\\u005c", os.fspath(path))
+    return in_utf8(_LIKE_ESCAPED.sub(r"\\u005c", os.fspath(path)))
+
+
+def in_utf8(text: str) -> str:
+    r"""Return a text that can be written: what is not UTF-8 as ``\udc..``."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return a path from the root, also one from the home folder, "~"."""
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def as_path(text: str) -> str:

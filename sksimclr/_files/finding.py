@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sksimclr._files.file_names import absolute
 from sksimclr._files.readers import known_readers
 
 
@@ -55,7 +56,7 @@ def find_paths(where: Any) -> list[str]:
     one = isinstance(where, (str, os.PathLike))
     found: set[str] = set()
     for path in [where] if one else where:
-        path = os.path.abspath(os.path.expanduser(path))
+        path = absolute(path)
         if os.path.isdir(path):
             found.update(_in_folder(path))
         elif os.path.exists(path):

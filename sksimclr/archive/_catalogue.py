@@ -288,6 +288,7 @@ def frame_schema(header):
 
 
 def file_schema():
+    """Return the schema of the rows of input files, which are notes of parts."""
     import pyarrow as pa
 
     return pa.schema(

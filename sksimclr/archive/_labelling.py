@@ -10,7 +10,7 @@ from itertools import groupby
 from joblib import cpu_count
 from tqdm import tqdm
 
-from sksimclr._files.file_names import as_text
+from sksimclr._files.file_names import absolute, as_text
 from sksimclr._files.finding import find_paths
 from sksimclr._files.readers import reader_for
 from sksimclr.archive._catalogue import locked, require_pyarrow, start
@@ -179,14 +179,13 @@ def label_archive(
     require_pyarrow()
     labeller = Labeller(pipeline, embeddings=embeddings)
     paths = find_paths(files)
-    catalogue = os.path.abspath(os.path.expanduser(output))
+    catalogue = absolute(output)
     with locked(catalogue):
-        start(catalogue, labeller.header)
-        if retry_failures:
-            forget_unread(catalogue)
         parts, n_to_do = [], []
         for _ in range(_N_ROUNDS):
             start(catalogue, labeller.header)  # where are no locks, it may have changed
+            if retry_failures and not n_to_do:
+                forget_unread(catalogue)
             done = put_right(catalogue, map(as_text, paths))
             groups = list(_groups(paths, done, part_bytes, labeller))
             n_to_do.append(sum(len(group.files) for group in groups))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sksimclr._files.file_names import as_text
+from sksimclr._files.file_names import as_text, in_utf8
 from sksimclr.archive._catalogue import UNKNOWN
 from sksimclr.archive._commit import part_done, write_part
 from sksimclr.archive._quality import WITHOUT_LABEL, frame_quality
@@ -176,7 +176,7 @@ class _Part:
             return
         self.files[number] |= {
             "n_frames": len(frames),
-            "reason": _writable(frames.damage),
+            "reason": in_utf8(frames.damage),
         }
         size = _chunk_size(frames.images.shape)
         for start in range(0, len(frames), size):
@@ -228,7 +228,7 @@ class _Part:
         self._rows[number] = []
         self.files[number] |= {
             "n_frames": 0,
-            "reason": _writable(reason or repr(error)),
+            "reason": in_utf8(reason or repr(error)),
         }
 
     def tables(self):
@@ -237,11 +237,6 @@ class _Part:
         for file, rows in zip(self.files, self._rows, strict=True):
             chunks += [{"file": file["file"]} | columns for columns in rows]
         return rows_table(chunks, self._labeller.header) if chunks else []
-
-
-def _writable(reason):
-    """Return a reason as text that can be written, whatever the file is called."""
-    return reason.encode("utf-8", "backslashreplace").decode()
 
 
 def _piece(number, frames, rows):

@@ -13,6 +13,7 @@ from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_scalar
 
+from sksimclr._files.file_names import absolute
 from sksimclr._images.images import check_unmasked
 from sksimclr.archive._catalogue import damage_named, open_rows, read_header
 
@@ -255,18 +256,13 @@ def _suggest_rows(catalogue, n, labelled):
     return table.drop_columns(["embedding"]).take(chosen)
 
 
-def _absolute(path):
-    """Return a path as catalogues have it."""
-    return os.path.abspath(os.path.expanduser(path))
-
-
 def _pairs(labelled):
     """Return the labelled frames of a catalogue as a set of (file, frame)."""
     if hasattr(labelled, "column_names"):
         columns = [labelled[name].to_pylist() for name in ("file", "frame")]
         labelled = zip(*columns, strict=True)
     try:
-        return {(_absolute(file), int(frame)) for file, frame in labelled}
+        return {(absolute(file), int(frame)) for file, frame in labelled}
     except (TypeError, ValueError) as error:
         raise ValueError(
             "suggest: labelled frames of a catalogue must be pairs (file, frame), or a "

@@ -12,6 +12,7 @@ for each catalogue, and ends with exit code 1 at the first that differs.
 
 import argparse
 import itertools
+import json
 import os
 import random
 import shutil
@@ -173,8 +174,6 @@ class Cluster:
     @property
     def address(self):
         """Address of the scheduler."""
-        import json
-
         return json.loads(self._file.read_text())["address"]
 
     def _start(self, *arguments):
