@@ -145,7 +145,10 @@ def anytime_real():
         "fashion": ("Fashion-MNIST", "accuracy, percent", "horizontal"),
         "elpv": ("ELPV", "balanced accuracy, percent", "flips"),
     }
-    levels = {"untrained": "untrained ResNet18", "ImageNet, frozen": "Lite0, frozen"}
+    levels = {
+        "ImageNet, frozen": ("Lite0, frozen: stages", "--"),
+        "untrained": ("untrained ResNet18: stages", "-."),
+    }
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for ax, (data, (title, score, mirrors)) in zip(axes, sets.items(), strict=True):
         for features, mark in (("last", "s"), ("stages", "o")):
@@ -156,19 +159,9 @@ def anytime_real():
                 seconds, scores = np.array(curve).T
                 color = BLUE if features == "stages" else ORANGE
                 ax.plot(seconds / 60, scores, mark + line, color=color, label=name)
-        for system, name in levels.items():
+        for system, (name, line) in levels.items():
             ((_, level),) = _curve(rows, data, ("stages", "none"), system)
-            ax.axhline(level, color=GREY, lw=0.8, zorder=0)
-            ax.annotate(
-                f"{name}, stages",
-                (1, level),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="right",
-                color=GREY,
-                fontsize="small",
-            )
+            ax.axhline(level, color=GREY, ls=line, lw=0.9, zorder=0, label=name)
         ax.set(title=title, xlabel="CPU minutes of QUICK", ylabel=score)
         ax.spines[["top", "right"]].set_visible(False)
     axes[1].legend(frameon=False, loc="lower right", fontsize="small")
