@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from sksimclr._files.compressed import read_bytes
 from sksimclr._files.file_names import named_frames
 from sksimclr._files.frames import Frames
 
-_MAX_HEADER = 1024  # characters; that of an image has 118
+_EXPECTED = "expected an array of numbers of shape (H, W), (n, H, W) or (n, H, W, C)"
+_MAX_HEADER = 1024  # bytes; that of an image has 118
+# NumPy lets Python parse the header, which fails now and then in threads (SystemError,
+# github.com/python/cpython/issues/106905) and for some damage (MemoryError)
+_FIELD = re.compile(
+    r"""['"](\w+)['"]\s*:\s*(True|False|\([\d,\s]*\)|['"][<>|=]?[a-zA-Z?]\d*['"])"""
+)
 
 
 def read_npy(path: Path) -> Frames:
@@ -59,17 +66,17 @@ def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     Raises a ValueError for what is not an array of images; one (H, W) gets an axis.
     """
     file = io.BytesIO(data[: 1 << 16])
-    is_first = np.lib.format.read_magic(file) == (1, 0)
-    read = getattr(np.lib.format, f"read_array_header_{1 if is_first else 2}_0")
-    try:
-        shape, fortran, dtype = read(file, max_header_size=_MAX_HEADER)
-    except (MemoryError, RecursionError) as error:  # Python parses the header
-        raise ValueError("its header is no description of an array") from error
-    if dtype.hasobject or dtype.kind not in "biuf" or not 2 <= len(shape) <= 4:
-        raise ValueError(
-            "expected an array of numbers of shape (H, W), (n, H, W) or (n, H, W, C), "
-            f"got {dtype} of shape {shape}"
-        )
+    n_bytes = 2 if np.lib.format.read_magic(file) == (1, 0) else 4
+    length = int.from_bytes(file.read(n_bytes), "little")
+    text = file.read(min(length, _MAX_HEADER)).decode("latin-1")
+    fields = dict(_FIELD.findall(text))
+    if len(text) < length or set(fields) != {"descr", "fortran_order", "shape"}:
+        raise ValueError(f"{_EXPECTED}, got an array described as {text[:80]!r}")
+    shape = tuple(map(int, re.findall(r"\d+", fields["shape"])))
+    dtype = np.dtype(fields["descr"].strip("'\""))
+    if dtype.kind not in "biuf" or not 2 <= len(shape) <= 4:
+        raise ValueError(f"{_EXPECTED}, got {dtype} of shape {shape}")
     if min(shape) < 1:
         raise ValueError(f"its array has the shape {shape}: there are no pixels")
-    return (1, *shape) if len(shape) == 2 else shape, fortran, dtype, file.tell()
+    shape = (1, *shape) if len(shape) == 2 else shape
+    return shape, fields["fortran_order"] == "True", dtype, file.tell()

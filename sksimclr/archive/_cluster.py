@@ -121,7 +121,9 @@ class Cluster:
             )
         warnings.warn(
             f"Waiting, for up to an hour, for a worker of the Dask cluster "
-            f"{self._where()}: it has none that takes tasks.",
+            f"{self._where()}: it has none that takes tasks. A LocalCluster lets go of "
+            "workers that have died; begin another one and call again, if they do not "
+            "come back.",
             stacklevel=3,
         )
 

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 
 import archives
+import dask
 import numpy as np
 import pytest
 from archives import PART_BYTES, contents, fitted_pipeline, write_archive
@@ -49,21 +50,19 @@ def pipeline():
 @pytest.fixture(scope="module")
 def cluster():
     """Return a cluster of two processes with two threads each."""
-    cluster = LocalCluster(
-        n_workers=2, threads_per_worker=2, dashboard_address=None, memory_limit=0
-    )
-    with cluster:
-        yield cluster
+    params = {"threads_per_worker": 2, "dashboard_address": None, "memory_limit": 0}
+    # else it would let go of workers that begin anew when another one has died before
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}):
+        with LocalCluster(n_workers=2, **params) as cluster:
+            yield cluster
 
 
 @pytest.fixture
 def client(cluster):
     """Return the default client of two workers."""
-    allowed_failures = cluster.scheduler.allowed_failures
     with Client(cluster) as client:
         client.wait_for_workers(2, timeout=60)
         yield client
-    cluster.scheduler.allowed_failures = allowed_failures
 
 
 @pytest.fixture
@@ -156,7 +155,6 @@ def test_file_that_kills_its_workers_is_a_failure(
 
     register_reader([".pgm"], read_or_die)
     write_archive(tmp_path / "archive", n_files=5, sites=("gill",))
-    client.cluster.scheduler.allowed_failures = 0
     run = label_archive(
         pipeline, tmp_path / "archive", tmp_path / "out", part_bytes=1 << 30
     )
