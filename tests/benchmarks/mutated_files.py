@@ -7,9 +7,12 @@ of damage, how many `read_frames` refused (failure), gave the frames before the 
 and said so (damage), gave all frames as they were (equal), or others without a word
 (differ). Then, for all that reads files: how many were read or refused; and how many
 were refused by an error without the file's name, took over 1 GB, hung, or crashed.
+A damaged checkpoint counts as read if the run ends as it would have without damage.
+Every second one is damaged before its digest is taken, and may end otherwise.
 """
 
 import argparse
+import hashlib
 import multiprocessing
 import sys
 import tempfile
@@ -52,7 +55,16 @@ from sksimclr.datasets import load_oath, make_aurora  # noqa: E402
 OUTCOMES = ["failure", "damage", "equal", "differ", "damage, differ"]
 MUST_BE_NAMED = ["failure", "damage", "damage, differ"]
 DEFECTS = ["defect", "hang", "crash"]
-ENTRIES = ["transform", "oath", "features", "labels", "catalogue", "model", "weights"]
+ENTRIES = [
+    "transform",
+    "oath",
+    "features",
+    "labels",
+    "catalogue",
+    "model",
+    "weights",
+    "checkpoint",
+]
 RESULTS = ["read", "refused", "no name", "over 1 GB", "hang", "crash"]
 MOST_BYTES = 10**9
 BATCH = 500  # damaged files on disk at a time
@@ -162,7 +174,39 @@ def write_entries(folder):
         found["model"].append(path)
     found["weights"] = [folder / "weights" / "weights.safetensors"]
     tiny_simclr().fit(frames).save_weights(found["weights"][0])
+    _run(folder).fit(frames)
+    found["checkpoint"] = sorted((folder / "checkpoint").glob("*.ckpt"))
     return found
+
+
+def _run(folder):
+    """Return an estimator with checkpoints."""
+    return tiny_simclr(max_epochs=3, checkpoint_dir=folder / "checkpoint")
+
+
+def sign(path):
+    """Let a checkpoint have the digest of its contents, damaged as they are."""
+    data = path.read_bytes()
+    begin, end = data.find(b"\n") + 1, len(data) - hashlib.sha256().digest_size
+    path.write_bytes(data[:end] + hashlib.sha256(data[begin:end]).digest())
+
+
+def go_on(path, folder):
+    """Go on with a run whose checkpoint is damaged; raise what it says of that."""
+    frames = make_aurora(12, size=SIZE, random_state=0).images
+    if not hasattr(go_on, "expected"):
+        go_on.expected = tiny_simclr(max_epochs=3).fit(frames).transform(frames)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        found = _run(folder).fit(frames).transform(frames)
+    same = np.array_equal(found, go_on.expected)
+    said = [
+        str(each.message) for each in caught if "cannot be read" in str(each.message)
+    ]
+    if said and same:
+        raise ValueError(said[0])
+    if not same and not path.with_suffix(".signed").exists():
+        raise AssertionError("the run ended otherwise")
 
 
 def read_entry(entry, path, folder):
@@ -180,6 +224,8 @@ def read_entry(entry, path, folder):
         read_failures(folder / "catalogue" / "catalogue")
     elif entry == "model":
         load_model(path)
+    elif entry == "checkpoint":
+        go_on(path, folder)
     else:
         frames = np.zeros((4, SIZE, SIZE), np.uint16)
         tiny_simclr(weights=path, max_epochs=0).fit(frames)
@@ -236,6 +282,10 @@ def count_results(folder, n_files, seed):
         original = path.read_bytes()
         others = {each.name: each for each in found[entry] + found["transform"]}
         path.write_bytes(KINDS[kind](path, rng, others))
+        is_signed = path.with_suffix(".signed")
+        if entry == "checkpoint" and rng.integers(2):
+            sign(path)
+            is_signed.touch()
         pipe.send((entry, path))
         wait = SECONDS + 30 * (number == 0)
         try:
@@ -252,6 +302,7 @@ def count_results(folder, n_files, seed):
             if shown[entry, result, said[:30]] <= 3:
                 print(f"{result}: {entry}, {path.name}, {kind}, {number}: {said[:300]}")
         path.write_bytes(original)
+        is_signed.unlink(missing_ok=True)
     if process is not None:
         process.kill()
     return counts
