@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import pickle
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -68,7 +67,8 @@ class CheckpointFolder:
         for file in files:
             try:
                 content = _read_file(file)
-            except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+                fingerprint, state = content["fingerprint"], content["state"]
+            except Exception as error:  # torch raises errors of many classes
                 warnings.warn(
                     f"The checkpoint {str(file)!r} cannot be read ({error}); trying "
                     "the one before it.",
@@ -77,9 +77,10 @@ class CheckpointFolder:
                 )
                 self._damaged.add(file)
                 continue
-            self._check_fingerprint(content["fingerprint"])
-            state: State = content["state"]
-            self._check_length(state, max_epochs)
+            self._check_fingerprint(fingerprint)
+            with self.misfit_named():
+                n_epochs = len(state["history"]) + (state["open_epoch"] is not None)
+            self._check_length(n_epochs, max_epochs)
             _delete(self._outdated())  # of a run that was killed before it did
             return state
         if files:
@@ -154,15 +155,32 @@ class CheckpointFolder:
                 "data of that run to go on with it."
             )
 
-    def _check_length(self, state: State, max_epochs: int) -> None:
+    def _check_length(self, n_epochs: int, max_epochs: int) -> None:
         """Raise a ValueError if more epochs were begun than are asked for."""
-        n_epochs = len(state["history"]) + (state["open_epoch"] is not None)
         if n_epochs > max_epochs:
             raise ValueError(
                 f"checkpoint_dir={str(self.path)!r} holds a run that is in epoch "
                 f"{n_epochs}, beyond max_epochs={max_epochs}. Use another folder, or "
                 "more epochs."
             )
+
+    @contextmanager
+    def misfit_named(self) -> Iterator[None]:
+        """Name the folder when its state does not fit the run that it says it is of.
+
+        Raises
+        ------
+        ValueError
+            Whatever goes wrong in the block.
+        """
+        try:
+            yield
+        except Exception as error:
+            raise ValueError(
+                f"checkpoint_dir={str(self.path)!r} holds a state that does not fit "
+                f"this version of sksimclr, torch and skorch: {error!r}. Go on with "
+                "those that wrote it, or use another folder."
+            ) from error
 
 
 class Saver(Callback):

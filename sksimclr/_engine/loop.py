@@ -148,7 +148,8 @@ def run_loop(
     ):
         net.notify("on_train_begin", X=dataset, y=None)
         if state is not None:
-            restore(net, batches, state)
+            with nullcontext() if checkpoints is None else checkpoints.misfit_named():
+                restore(net, batches, state)
         is_interrupted = False
         try:
             net.fit_loop(dataset, epochs=max(0, plan.max_epochs - len(net.history)))

@@ -253,8 +253,8 @@ def serve(pipe, folder):
         except BaseException as error:
             said = f"{type(error).__name__}: {error}"
             is_named = path.name in said
-            if entry == "catalogue":  # one file of which is as good as another
-                is_named |= str(folder / "catalogue" / "catalogue") in said
+            if entry in ("catalogue", "checkpoint"):  # whose files belong together
+                is_named |= str(folder / entry) in said
             result = "refused" if is_named else "no name"
             if isinstance(error, MemoryError):
                 result = "over 1 GB"

@@ -562,6 +562,13 @@ def damaged_files(data, tmp_path):
     torch.save({"fingerprint": {}, "state": Evil(tmp_path / "evil")}, file)
     yield "malicious", with_payload(file.getvalue())
     yield "a pickle", with_payload(pickle.dumps(Evil(tmp_path / "evil")))
+    for content in ([], {}, {"state": {}}, {"fingerprint": {}}):
+        file = io.BytesIO()
+        torch.save(content, file)
+        yield f"{content}", with_payload(file.getvalue())
+    payload = data[len(module._MAGIC) : -32]
+    for opcode in (b"K\x02", b"]q", b"}q"):  # the pickle of torch's archive
+        yield f"{opcode!r}", with_payload(payload.replace(opcode, b"0q", 1))
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -581,6 +588,24 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(images, saved, tmp_path
         assert outcome(simclr) == expected, name
         assert log.n_batches == 3, name  # from the second epoch
     assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("name", ["model", "optimizer", "history", "open_epoch"])
+@pytest.mark.parametrize("value", [[1], {"encoder.weight": 1}, 3])
+def test_state_that_does_not_fit_is_an_error_with_its_folder(
+    images, saved, tmp_path, name, value
+):
+    """As another version might leave it; the checkpoint stays."""
+    put(saved[0], tmp_path)
+    path = tmp_path / "000002-00000002.ckpt"
+    content = module._read_file(path)
+    content["state"][name] = value
+    file = io.BytesIO()
+    torch.save(content, file)
+    path.write_bytes(with_payload(file.getvalue()))
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
+        make_run(tmp_path).fit(images)
+    assert path.exists()
 
 
 def test_without_a_good_checkpoint_there_is_an_error(images, saved, tmp_path):
