@@ -67,7 +67,8 @@ class CheckpointFolder:
         for file in files:
             try:
                 content = _read_file(file)
-                fingerprint, state = content["fingerprint"], content["state"]
+                fingerprint: Fingerprint = content["fingerprint"]
+                state: State = content["state"]
             except Exception as error:  # torch raises errors of many classes
                 warnings.warn(
                     f"The checkpoint {str(file)!r} cannot be read ({error}); trying "
