@@ -11,10 +11,41 @@ from numpy.typing import NDArray
 
 from sksimclr._files.frames import Frames
 
-_NAME = re.compile(
-    r"(?<!\d)(?P<date>(?:19|20)\d{6})[_T-]?(?P<time>\d{4}(?:\d\d)?)(?!\d)"
-    r"(?:_(?!full|wide)(?P<site>[a-zA-Z]{4})(?=[_.]))?"
-)
+_SITE = "(?!full|wide|dark|mask|bias|flat)[a-zA-Z]{4}(?=[_.])"
+_NAMES = [
+    re.compile(  # 20140310_0600_gill, 2024-09-06T16:19:25Z, 20200508_060500_122643_gill
+        r"(?<!\d)(?P<year>(?:19|20)\d\d)(?P<dash>[-.]?)(?P<month>\d\d)(?P=dash)"
+        r"(?P<day>\d\d)[_T -]?(?P<hour>\d\d)(?P<colon>[-_:.]?)(?P<minute>\d\d)"
+        r"(?:(?P=colon)(?P<second>\d\d)"
+        r"(?:(?:\.|_(?=\d{6}(?!\d)))(?P<fraction>\d{1,9}))?)?Z?(?!\d)"
+        rf"(?:_(?P<site>{_SITE}))?"
+    ),
+    re.compile(  # thg_l1_asf_gako_2011010617
+        rf"_(?P<site>{_SITE})_(?P<year>(?:19|20)\d\d)(?P<month>\d\d)(?P<day>\d\d)"
+        r"(?P<hour>\d\d)(?!\d)"
+    ),
+    re.compile(  # MUO150101_000000, of the Finnish cameras
+        r"(?<![a-zA-Z])(?P<site>[A-Z]{3})(?P<year>\d\d)(?P<month>\d\d)(?P<day>\d\d)_"
+        r"(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)(?!\d)"
+    ),
+]
+# What lies in folders beside frames of the sky, by a word in its name
+_NO_SKY = {
+    "dark": "a dark frame",
+    "bias": "a bias frame",
+    "flat": "a flat field",
+    "mask": "a mask",
+    "wide": "a wide variant of another file",
+    "keogram": "a keogram",
+    "keo": "a keogram",
+    "spect": "a spectrum",
+    "spectrum": "a spectrum",
+    "spectra": "a spectrum",
+    "startrails": "a picture of star trails",
+    "skymap": "a map of the sky",
+    "montage": "a montage",
+}
+_WORD = re.compile("[a-z]+")
 _ESCAPED = re.compile(r"\\u(d[89a-f][0-9a-f]{2}|005c)")  # no text of UTF-8
 _LIKE_ESCAPED = re.compile(rf"\\(?={_ESCAPED.pattern[2:]})")
 
@@ -53,12 +84,28 @@ def site_and_time(path: str | os.PathLike[str]) -> tuple[str, np.datetime64]:
     time : datetime64[ns]
         NaT if the name has none, or one that no clock shows.
     """
-    match = _NAME.search(os.path.basename(path))
-    if match is None:
+    name = os.path.basename(path)
+    matches = filter(None, (pattern.search(name) for pattern in _NAMES))
+    found = next((match.groupdict() for match in matches), None)
+    if found is None:
         return "", np.datetime64("NaT", "ns")
-    date, clock = match["date"], match["time"].ljust(6, "0")
-    text = f"{date[:4]}-{date[4:6]}-{date[6:]}T{clock[:2]}:{clock[2:4]}:{clock[4:]}"
-    return (match["site"] or "").lower(), as_times([text])[0]
+    year = found["year"] if len(found["year"]) == 4 else f"20{found['year']}"
+    clock = [found["hour"], found.get("minute") or "00", found.get("second") or "00"]
+    text = f"{year}-{found['month']}-{found['day']}T{':'.join(clock)}"
+    fraction = found.get("fraction") or "0"
+    return (found["site"] or "").lower(), as_times([f"{text}.{fraction}"])[0]
+
+
+def not_of_the_sky(path: str | os.PathLike[str]) -> str:
+    """Say by its name what a file is that holds no frames of the sky, "" if it may.
+
+    Examples
+    --------
+    >>> not_of_the_sky("20140310_gill_dark.png"), not_of_the_sky("20140310_gill.png")
+    ('a dark frame', '')
+    """
+    words = _WORD.findall(os.path.basename(path).lower())
+    return next((_NO_SKY[word] for word in words if word in _NO_SKY), "")
 
 
 def as_times(texts: list[str]) -> NDArray[np.datetime64]:

@@ -42,7 +42,8 @@ def read_pgm(path: Path) -> Frames:
     -------
     Frames
         Site, times and metadata are those of the comments ``#"Key" value`` that the
-        University of Calgary writes; the site is else that of the file's name.
+        University of Calgary writes; else the site is that of the file's name, and so
+        is the time of a single frame.
 
     Raises
     ------
@@ -63,10 +64,14 @@ def read_pgm(path: Path) -> Frames:
         pixels = np.frombuffer(data, stored, height * width, start)
         image[:] = pixels.reshape(height, width)
     metadata = _metadata(headers[0].group())
+    site, time = site_and_time(path)
+    times = as_times([_time(header.group()) for header in headers])
+    if len(times) == 1 and np.isnat(times[0]):
+        times[0] = time
     return Frames(
         images,
-        times=as_times([_time(header.group()) for header in headers]),
-        site=_site(metadata) or site_and_time(path)[0],
+        times=times,
+        site=_site(metadata) or site,
         metadata=metadata,
         damage=_and(damage, rest),
     )

@@ -20,7 +20,7 @@ from mutants import (
 from PIL import Image
 
 from sksimclr._files import readers
-from sksimclr._files.file_names import site_and_time
+from sksimclr._files.file_names import not_of_the_sky, site_and_time
 from sksimclr._files.finding import find_paths
 from sksimclr._files.readers import reader_for
 from sksimclr.archive import (
@@ -238,6 +238,22 @@ def test_what_is_no_file_is_refused(tmp_path, suffix):
         ("20140310.png", "", "NaT"),
         ("120140310_0600_gill.png", "", "NaT"),
         ("00001.png", "", "NaT"),
+        (
+            "20200508_060500_122643_gill_rgb-04_320ms_full.png",
+            "gill",
+            "2020-05-08T06:05:00.122643",
+        ),
+        ("20140310_060005_557_gill.png", "", "2014-03-10T06:00:05"),  # a wavelength
+        ("PKR_DASC_0558_20151007_082351.743.FITS", "", "2015-10-07T08:23:51.743"),
+        ("2024-09-06_16-19-25.jpg", "", "2024-09-06T16:19:25"),
+        ("2024-09-06T16:19:25Z.fits", "", "2024-09-06T16:19:25"),
+        ("2024-09-06T161925.5_kiru.png", "kiru", "2024-09-06T16:19:25.5"),
+        ("image-20240906161925.jpg", "", "2024-09-06T16:19:25"),
+        ("MUO150101_000005.jpg", "muo", "2015-01-01T00:00:05"),
+        ("thg_l1_asf_gako_2011010617_v01.cdf", "gako", "2011-01-06T17:00"),
+        ("20140310_0600_dark.png", "", "2014-03-10T06:00"),
+        ("20140310_0600_mask.png", "", "2014-03-10T06:00"),
+        ("2024-0906_1619.png", "", "NaT"),
     ],
 )
 def test_names_tell_site_and_time(name, site, time):
@@ -245,6 +261,22 @@ def test_names_tell_site_and_time(name, site, time):
     found = site_and_time(Path("20010101_0101_fsim") / name)
     assert found[0] == site
     np.testing.assert_equal(found[1], np.datetime64(time, "ns"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("20230503_0600_luck_spect-02_full.pgm.gz", "a spectrum"),
+        ("keogram-20240906.jpg", "a keogram"),
+        ("20140310_0600_gill_DARK.pgm", "a dark frame"),
+        ("20140310_0600_gill_themis19_full.pgm.gz", ""),
+        ("darkness.png", ""),
+        ("rgb_bias.fits", "a bias frame"),
+    ],
+)
+def test_names_tell_what_is_no_sky(name, kind):
+    """By whole words."""
+    assert not_of_the_sky(name) == kind
 
 
 # Finding files
