@@ -23,6 +23,7 @@ from archive_files import (
     write_pgm,
     write_png,
 )
+from astropy.io import fits
 from PIL import Image
 
 from sksimclr._files import compressed
@@ -32,7 +33,7 @@ from sksimclr.datasets import make_aurora
 N_FRAMES = 4
 SECONDS = 30  # after which a read is said to hang
 MEGABYTES = 4096  # of address space beyond what the process had before
-HAS_CHECKSUM = ("pgm.gz", "cdf checksum", "png", "png colour")
+HAS_CHECKSUM = ("pgm.gz", "cdf checksum", "png", "png colour", "fits", "fits packed")
 
 
 def write_originals(folder, size=48):
@@ -59,10 +60,14 @@ def write_originals(folder, size=48):
         "jpg": write_png(path(".jpg"), eight[:1]),
         "tif": path(".tif"),
         "npy": path(".npy"),
+        "fits": path(".fits"),
+        "fits packed": path(".fits.fz", "gbay"),
     }
     first, *others = [Image.fromarray(image) for image in images]
     first.save(found["tif"], save_all=True, append_images=others)
     np.save(found["npy"], images)
+    fits.PrimaryHDU(images).writeto(found["fits"], checksum=True)
+    fits.CompImageHDU(images).writeto(found["fits packed"], checksum=True)
     return found | _real_files()
 
 

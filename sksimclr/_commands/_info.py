@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sksimclr._commands._report import Report, printable, table
+from sksimclr._files.finding import left_out
 from sksimclr.archive import find_files, load_model, read_failures, read_frames
 from sksimclr.archive._catalogue import (
     UNKNOWN,
@@ -46,13 +47,18 @@ def run(args):
 
 
 def _folder(path):
-    """Say which files of a folder can be read."""
-    files = find_files(path)
+    """Say which files of a folder can be read, and which are left out, and why."""
+    files, others = find_files(path), left_out(path)
     endings = Counter(
         "".join(file.suffixes[-2:] if file.suffix == ".gz" else file.suffix)
         for file in files
     )
-    return {"kind": "folder", "n_files": len(files), "endings": dict(endings)}
+    return {
+        "kind": "folder",
+        "n_files": len(files),
+        "endings": dict(endings),
+        "left_out": {reason: len(names) for reason, names in others.items()} or None,
+    }
 
 
 def _frames(path):

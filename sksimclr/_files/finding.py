@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sksimclr._files.file_names import absolute
+from sksimclr._files.file_names import absolute, not_of_the_sky
 from sksimclr._files.readers import known_readers
+
+_COMPRESSED = (".gz", ".fz")
+_VERSION = re.compile(r"[_-]v(\d{1,3})(?=\.)")
+_COPY = re.compile(r"(?: ?\(\d+\)| - copy| copy)(?=\.)")  # as file managers name them
 
 
 def find_files(
@@ -20,10 +25,14 @@ def find_files(
     ----------
     where : str, path-like, or sequence of them
         Files, which are kept whatever their names are, and folders, which are searched
-        with all folders in them. Of a folder, these files are left out: those for
-        whose names there is no reader, hidden ones, THEMIS's ``_wide_`` variants, and
-        those of which the same folder has the compressed form too (``.pgm`` beside
-        ``.pgm.gz``).
+        with all folders in them. Of a folder, these files are left out, as
+        ``sksimclr info FOLDER`` tells:
+
+        - those for whose names there is no reader, and hidden ones;
+        - those whose names say that they show no sky: spectra, keograms, masks, dark
+          and bias frames, THEMIS's ``_wide_`` variants;
+        - those that the same folder has compressed too (``.pgm`` beside ``.pgm.gz``),
+          in a later version (``_v01`` beside ``_v02``), or without ``(1)`` in the name.
 
     Returns
     -------
@@ -58,7 +67,7 @@ def find_paths(where: Any) -> list[str]:
     for path in [where] if one else where:
         path = absolute(path)
         if os.path.isdir(path):
-            found.update(_in_folder(path))
+            found.update(path for path, reason in _in_folder(path) if not reason)
         elif os.path.exists(path):
             found.add(path)
         else:
@@ -71,8 +80,30 @@ def find_paths(where: Any) -> list[str]:
     return sorted(found)
 
 
-def _in_folder(top: str) -> Iterator[str]:
-    """Yield the paths of the files in a folder and in all folders of it."""
+def left_out(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Return the files of a folder that :func:`find_files` leaves out, by the reason.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    dict of str to list of str
+        Absolute paths for each reason, such as "a keogram", both in order.
+    """
+    found: dict[str, list[str]] = {}
+    for path, reason in _in_folder(absolute(folder)):
+        if reason:
+            found.setdefault(reason, []).append(path)
+    return {reason: sorted(found[reason]) for reason in sorted(found)}
+
+
+def _in_folder(top: str) -> Iterator[tuple[str, str]]:
+    """Yield the paths of the files in a folder and in all folders of it.
+
+    With each the reason why it is left out, "" for none.
+    """
     suffixes, seen = tuple(known_readers()), set()
     for folder, folders, names in os.walk(top, onerror=_raise, followlinks=True):
         status = os.stat(folder)
@@ -83,10 +114,41 @@ def _in_folder(top: str) -> Iterator[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         lower = {name: name.lower() for name in names}
         wanted = {low for low in lower.values() if low.endswith(suffixes)}
+        versions = _versions(wanted)
         for name, low in lower.items():
-            is_odd = low[0] == "." or "_wide_" in low or f"{low}.gz" in wanted
-            if low in wanted and not is_odd:
-                yield os.path.join(folder, name)
+            reason = _why_not(low, wanted, versions)
+            yield os.path.join(folder, name), reason
+
+
+def _why_not(name: str, wanted: set[str], versions: dict[str, str]) -> str:
+    """Say why a file of a folder is left out, "" for one that is not.
+
+    `wanted` are the names in the folder for which there are readers, `versions` those
+    of the newest version by their name without it. All are in lower case.
+    """
+    if name[0] == ".":
+        return "hidden"
+    if name not in wanted:
+        suffix = os.path.splitext(name)[1]
+        return f"no reader for {suffix}" if suffix else "no ending of the name"
+    kind = not_of_the_sky(name)
+    if kind:
+        return kind
+    for ending in _COMPRESSED:
+        if f"{name}{ending}" in wanted:
+            return f"there as {ending} too"
+    if _COPY.search(name) and _COPY.sub("", name) in wanted:
+        return "a copy"
+    if _VERSION.search(name) and versions[_VERSION.sub("", name)] != name:
+        return "an older version"
+    return ""
+
+
+def _versions(names: set[str]) -> dict[str, str]:
+    """Return the name of the newest version by the name without its version."""
+    numbered = ((_VERSION.search(name), name) for name in names)
+    found = [(int(match[1]), name) for match, name in numbered if match]
+    return {_VERSION.sub("", name): name for _, name in sorted(found)}
 
 
 def _raise(error: OSError) -> NoReturn:

@@ -64,12 +64,23 @@ def read_other_picture(path: Path) -> Frames:
 
 def _read(path: Path, formats: tuple[str, ...]) -> Frames:
     """Read what :func:`read_picture` says, in some formats."""
-    data = read_bytes(path)  # Pillow maps files it opens by name, which may shrink
+    # Pillow maps files it opens by name, which may shrink
+    images, damage = images_of(read_bytes(path), formats)
+    return named_frames(path, images, damage)
+
+
+def images_of(
+    data: bytes, formats: tuple[str, ...] = _FORMATS
+) -> tuple[NDArray[Any], str]:
+    """Return the images (n, H, W) or (n, H, W, C) of a file, and what is wrong with it.
+
+    Raises a ValueError as :func:`read_picture` does.
+    """
     expected = f"a {', '.join(formats[:-1])} or {formats[-1]}"
     hint = "" if formats == _FORMATS else f". {_HINT}"
     try:
         n_pages, damage = _check(data, formats)
-        images = _decode(data, n_pages)
+        return _decode(data, n_pages), damage
     except Image.DecompressionBombError as error:
         raise ValueError(
             f"it is too large. At most {_MAX_PIXELS:,} pixels are read of an image"
@@ -84,7 +95,6 @@ def _read(path: Path, formats: tuple[str, ...]) -> Frames:
         raise ValueError(reason) from error
     except (OSError, SyntaxError, EOFError) as error:
         raise ValueError(f"it is damaged ({error}){hint}") from error
-    return named_frames(path, images, damage)
 
 
 def _decode(data: bytes, n_pages: int) -> NDArray[Any]:

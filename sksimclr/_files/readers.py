@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from sksimclr._files.arrays import read_npy
 from sksimclr._files.cdf import read_cdf
+from sksimclr._files.fits import read_fits
 from sksimclr._files.frames import MAX_CHANNELS, Frames, UnreadableFileError
 from sksimclr._files.pgm import read_pgm
 from sksimclr._files.pictures import read_other_picture, read_picture
+from sksimclr._files.tarred import read_png_tar
 
 AnyPath = str | os.PathLike[str]
 ReaderFunction = Callable[[Path], Frames]
@@ -33,7 +35,14 @@ _READERS: dict[str, ReaderFunction] = {
     ".jpeg": read_picture,
     ".tif": read_picture,
     ".tiff": read_picture,
+    ".bmp": read_other_picture,
+    ".png.tar": read_png_tar,
     ".npy": read_npy,
+    ".fits": read_fits,
+    ".fit": read_fits,
+    ".fts": read_fits,
+    ".fits.gz": read_fits,
+    ".fits.fz": read_fits,
 }
 _OURS = tuple(_READERS.values())
 _ROOM = 1 << 26  # bytes that any file may need
@@ -52,7 +61,11 @@ def read_frames(path: AnyPath) -> Frames:
         - ``.pgm``, ``.pgm.gz``: raw files of THEMIS, REGO and other imagers of the
           University of Calgary, and any other binary PGM images of 8 or 16 bits;
         - ``.cdf``: files of level 1 of THEMIS, in the layouts until and since 2024;
-        - ``.png``, ``.jpg``, ``.jpeg``, ``.tif``, ``.tiff``: images, 8 or 16 bits;
+        - ``.fits``, ``.fit``, ``.fts``, ``.fits.gz``, ``.fits.fz``: the first image of
+          a FITS file (``pip install "sksimclr[fits]"``);
+        - ``.png``, ``.jpg``, ``.jpeg``, ``.tif``, ``.tiff``, ``.bmp``: images, 8 or 16
+          bits;
+        - ``.png.tar``: PNG images in a tar file, as TREx has them;
         - ``.npy``: an array (H, W), (n, H, W) or (n, H, W, C) of 8 or 16 bits, or of
           floats;
         - others: see :func:`register_reader`.
@@ -299,10 +312,12 @@ class Reader:
         """Read the frames of the sky in a file: of colours, green alone is grey."""
         path = Path(os.path.expanduser(path))
         frames = self.as_stored(path)
-        problem = _problem_of_type(frames.images.dtype)
-        if problem:
-            raise _unreadable(path, f"{self._should_return()} {problem}")
         images = frames.images
+        if images.dtype.kind not in "iuf":
+            problem = f"images of numbers, got {images.dtype}"
+            raise _unreadable(path, f"{self._should_return()} {problem}")
+        images = _as_counts(images)
+        frames = replace(frames, images=images)
         is_colour = images.ndim == 4 and images.shape[3] > 2
         if is_colour and not images[..., (0, 2)].any():
             frames = replace(frames, images=np.ascontiguousarray(images[..., 1]))
@@ -390,14 +405,18 @@ def _problem(frames: Any) -> str:
     return ""
 
 
-def _problem_of_type(dtype: np.dtype[Any]) -> str:
-    """Say that there is a type of which an archive cannot be labelled."""
-    if dtype.kind != "f" and dtype not in ("u1", "u2"):
-        return (
-            f"images of uint8, uint16 or floats, got {dtype}. Change "
-            "their type to what holds their values"
-        )
-    return ""
+def _as_counts(images: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers as uint8, uint16 or floats that hold all of them.
+
+    Those with a sign, as FITS has them, count light too: without one below zero they
+    are taken as unsigned. All others become floats, and so do large ones.
+    """
+    if images.dtype.kind == "f" or images.dtype in ("u1", "u2"):
+        return images
+    if images.dtype.itemsize <= 2 and images.min() >= 0:
+        return images.view(f"u{images.dtype.itemsize}")
+    floats = images.astype(np.float32)
+    return floats if (floats == images).all() else images.astype(np.float64)
 
 
 def _in_our_types(frames: Frames) -> Frames:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from sksimclr._files import readers
 from sksimclr._files.file_names import not_of_the_sky, site_and_time
-from sksimclr._files.finding import find_paths
+from sksimclr._files.finding import find_paths, left_out
 from sksimclr._files.readers import reader_for
 from sksimclr.archive import (
     Frames,
@@ -105,7 +105,7 @@ def test_unknown_suffix_is_refused_with_those_known(tmp_path):
         (Frames(np.zeros((0, 2, 2), np.uint8)), "at least one frame"),
         (Frames(np.zeros((1, 0, 2), np.uint8)), "at least one frame"),
         (Frames(np.zeros((1, 2, 2, 5), np.uint8)), "1 to 4 channels"),
-        (Frames(np.zeros((1, 2, 2), np.int32)), "uint8, uint16 or floats, got int32"),
+        (Frames(np.zeros((1, 2, 2), complex)), "images of numbers, got complex128"),
         (Frames(np.zeros((1, 2, 2), bool)), "got bool"),
         (Frames(np.zeros((1, 2, 2), np.uint8), times=np.zeros(1)), "datetime64"),
         (
@@ -128,15 +128,35 @@ def test_what_a_reader_returns_is_checked(tmp_path, frames, said):
     assert "x.bad" in str(caught.value) and "read_badly" in str(caught.value)
 
 
-def test_files_of_another_type_are_not_blamed_on_their_reader(tmp_path):
-    """Who has an array of int16 has written no reader."""
-    np.save(tmp_path / "x.npy", np.zeros((2, 4, 4), np.int16))
+def test_files_of_another_form_are_not_blamed_on_their_reader(tmp_path):
+    """Who has an array of five channels has written no reader."""
+    np.save(tmp_path / "x.npy", np.zeros((2, 4, 4, 5), np.uint16))
     with pytest.raises(UnreadableFileError) as caught:
         read_frames(tmp_path / "x.npy")
-    assert "x.npy': expected images of uint8, uint16 or floats, got int16" in str(
-        caught.value
-    )
+    assert "x.npy': expected at least one frame of 1 to 4" in str(caught.value)
     assert "reader" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "found"),
+    [
+        ([0, 127], "i1", "u1"),
+        ([0, 32767], "<i2", "u2"),
+        ([0, 32767], ">i2", "u2"),
+        ([-1, 32767], ">i2", "f4"),
+        ([0, 1 << 24], "u4", "f4"),
+        ([0, 1 << 24], "i8", "f4"),
+        ([0, (1 << 24) + 1], "u4", "f8"),
+        ([-5, 70_000], "i4", "f4"),
+    ],
+)
+def test_numbers_with_a_sign_go_wherever_others_go(tmp_path, values, dtype, found):
+    """With their values."""
+    array = np.array([[values]], dtype)
+    np.save(tmp_path / "x.npy", array)
+    images = read_frames(tmp_path / "x.npy").images
+    assert images.dtype == found
+    np.testing.assert_array_equal(images, array)
 
 
 def test_types_become_ours(tmp_path):
@@ -307,6 +327,42 @@ def test_relative_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_files("a") == find_files(Path("a") / ".." / "a") == [path]
     assert find_files("a/1.pgm") == [path]
+
+
+def test_each_frame_counts_once(tmp_path):
+    """Of versions the newest, of copies the one that they are of; by folder."""
+    kept = touch(
+        tmp_path,
+        "thg_l1_asf_gako_2011010617_v02.cdf",
+        "thg_l1_asf_gako_2011010618_v01.cdf",
+        "older/thg_l1_asf_gako_2011010617_v01.cdf",
+        "a.png",
+        "b (1).png",
+        "c_v9.png",
+        "c_v10.PNG",
+    )
+    touch(
+        tmp_path,
+        "thg_l1_asf_gako_2011010617_v01.cdf",
+        "a (1).png",
+        "a(2).PNG",
+        "a - Copy.png",
+        "20140310_0600_gill_mask.png",
+        "keogram.png",
+        "index.html",
+        "README",
+    )
+    assert find_files(tmp_path) == sorted(set(kept) - {tmp_path / "c_v9.png"}, key=str)
+    found = left_out(tmp_path)
+    assert {reason: len(paths) for reason, paths in found.items()} == {
+        "a copy": 3,
+        "a keogram": 1,
+        "a mask": 1,
+        "an older version": 2,
+        "no ending of the name": 1,
+        "no reader for .html": 1,
+    }
+    assert found["a keogram"] == [str(tmp_path / "keogram.png")]
 
 
 def test_doubtful_files_are_left_out_of_folders(tmp_path):
