@@ -35,7 +35,7 @@ _LIGHT = {
 _ORIENTATION = 0x0112  # Exif's number for it
 _FLIPPED = {2: (1,), 3: (0, 1), 4: (0,), 5: (), 6: (1,), 7: (0, 1), 8: (0,)}  # axes,
 _FIRST_TRANSPOSED = 5  # after rows and columns were exchanged from this one on
-_PHOTOMETRIC, _SAMPLE_FORMAT, _SIGNED = 262, 339, 2  # TIFF's
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _SIGNED = 258, 262, 339, 2  # TIFF's
 _ANOTHER = "read it with another library into an array"
 
 
@@ -70,14 +70,15 @@ def as_light(image: Any) -> NDArray[Any]:
 def _what_pillow_changes(image: Any, mode: str, raw_mode: str) -> str:
     """Say of which stored values Pillow gives other ones; "" for none."""
     is_number = mode[0] in "IF"
-    if not is_number and (";16" in raw_mode or _ppm_maximum(image) > 255):
+    tags = getattr(image, "tag_v2", {})
+    is_wide = ";16" in raw_mode or max(tags.get(_BITS) or [0]) > 8
+    if not is_number and (is_wide or _ppm_maximum(image) > 255):
         is_read_here = image.format == "PNG"
         how = "Give its path" if is_read_here else f"Save it as PNG, or {_ANOTHER}"
         return (
             f"expected colours of 8 bits in a {image.format} image, got 16 in it, of "
             f"which Pillow keeps 8. {how}"
         )
-    tags = getattr(image, "tag_v2", {})
     if is_number and tags.get(_PHOTOMETRIC) == 0:
         return (
             "its largest numbers are black, and Pillow does not turn them round. Save "

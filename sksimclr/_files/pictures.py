@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ _MAX_STRIPS = 1 << 18  # of the images in a file
 _MAX_SCANS = 100  # of a JPEG, each of which may be as much work as the image
 _GREY_ALPHA = "LA;16B"
 _WIDE = ("RGB;16B", "RGBA;16B", _GREY_ALPHA)  # of PNGs, of which Pillow keeps half
+_WIDE_TIFF = re.compile("RGB[AX]?;16[LBN]")
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _TEXT_TOO_LARGE = re.compile("MAX_TEXT|Decompressed Data Too Large")  # Pillow's words
 _SCAN = b"\xff\xda"  # what begins one
 _PIXEL_BYTES = 8  # of any mode, as Pillow or NumPy keeps it
@@ -37,8 +40,8 @@ def read_picture(path: Path) -> Frames:
     Parameters
     ----------
     path : Path
-        Of 8 or 16 bits; PNG with 16-bit colours, as OATH has it, keeps its 16 bits. A
-        file may have several images, such as the pages of a TIFF; of an MPO, the first
+        Of 8 or 16 bits; PNG and TIFF with 16-bit colours keep their 16 bits. A file may
+        have several images, such as the pages of a TIFF; of an MPO, the first
         is read.
 
     Returns
@@ -51,8 +54,8 @@ def read_picture(path: Path) -> Frames:
     ------
     ValueError
         It is none of these, empty, damaged, too large, its images differ in size or
-        type, or Pillow would change its numbers: it has colours of 16 bits and is no
-        PNG, white is 0 in it, or 8 bits have a sign.
+        type, or Pillow would change its numbers: it has colours of 16 bits, each in a
+        plane of its own, white is 0 in it, or 8 bits have a sign.
     """
     return _read(path, _FORMATS)
 
@@ -155,38 +158,58 @@ def _check(data: bytes, formats: tuple[str, ...]) -> tuple[int, str]:
 
 def _pixels(image: Any, data: bytes) -> NDArray[Any]:
     """Return the pixels of an open image, around what Pillow would not keep."""
-    is_wide = image.format == "PNG" and raw_mode_of(image) in _WIDE
-    pixels = _wide_pixels(image, data) if is_wide else as_light(image)
+    pixels = _wide_pixels(image, data) if _is_wide(image) else as_light(image)
     return upright(image, pixels)
 
 
+def _is_wide(image: Any) -> bool:
+    """Say whether it has colours of 16 bits, or such grey and alpha, to be had here."""
+    raw_mode = raw_mode_of(image)
+    if image.format == "TIFF":
+        return _WIDE_TIFF.fullmatch(raw_mode) is not None
+    return image.format == "PNG" and raw_mode in _WIDE
+
+
 def _wide_pixels(image: Any, data: bytes) -> NDArray[np.uint16]:
-    """Return the pixels of a PNG of 16-bit colours, or grey and alpha."""
+    """Return the pixels of an image that :func:`_is_wide`."""
     n_frames = getattr(image, "n_frames", 1)
-    if n_frames > 1:
+    if n_frames > 1 and image.format == "PNG":
         raise ValueError(f"it is an animation in 16-bit colours, of {n_frames} frames")
     raw_mode = raw_mode_of(image)
     if raw_mode == _GREY_ALPHA:
-        pairs = _bytes_as(data, "RGBA").view(">u2")
+        pairs = _bytes_as(image, data, "RGBA").view(">u2")
         return pairs.astype(np.uint16)
     wide = np.array(image).astype(np.uint16)
     wide <<= 8
-    # taken for little-endian numbers, the low bytes are those that Pillow keeps
-    wide |= _bytes_as(data, raw_mode.replace("16B", "16L"))
+    # taken for numbers of the other byte order, the low bytes are those that are kept
+    kind, order = raw_mode[:-1], raw_mode[-1]
+    wide |= _bytes_as(image, data, kind + _OTHER_ORDER[order])
     return wide
 
 
-def _bytes_as(data: bytes, raw_mode: str) -> NDArray[np.uint8]:
-    """Read a PNG as if the layout of its pixels were another one of the same size."""
-    with _open(data) as image:
-        codec, extents, offset, _ = image.tile[0]
-        image.tile = [(codec, extents, offset, raw_mode)]
-        return np.array(image)
+def _bytes_as(image: Any, data: bytes, raw_mode: str) -> NDArray[np.uint8]:
+    """Read an image as if the layout of its pixels were another one of the same size.
+
+    It is opened anew, at the page that `image` is at.
+    """
+    with _open(data) as again:
+        again.seek(image.tell())
+        again.tile = [_with_layout(tile, raw_mode) for tile in again.tile]
+        again.load()
+        return np.array(again)
+
+
+def _with_layout(tile: Any, raw_mode: str) -> Any:
+    """Return what Pillow is to decode, with another layout of its pixels."""
+    codec, extents, offset, layout = tile
+    layout = raw_mode if isinstance(layout, str) else (raw_mode, *layout[1:])
+    values = codec, extents, offset, layout
+    return values if type(tile) is tuple else type(tile)(*values)
 
 
 def _is_dear(image: Any) -> bool:
     """Say whether decoding takes memory twice: 16-bit colours, a JPEG in many scans."""
-    return raw_mode_of(image) in _WIDE or "progressive" in image.info
+    return _is_wide(image) or "progressive" in image.info
 
 
 def _following(image: Any, n_bytes: int) -> str:

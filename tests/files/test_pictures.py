@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -96,29 +97,66 @@ def test_pages_of_a_tiff_are_alike(tmp_path, other):
         read_frames(path)
 
 
-def colour_tiff(pixels):
-    """Return (H, W, 3) uint16 as an uncompressed TIFF."""
-    height, width, _ = pixels.shape
-    start = 8 + 2 + 9 * 12 + 4
-    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, start)]
-    tags += [(259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, start + 6), (277, 3, 1, 3)]
-    tags += [(278, 3, 1, height), (279, 4, 1, pixels.nbytes)]
-    parts = [np.array([0x4949, 42], "<u2").tobytes(), np.array([8], "<u4").tobytes()]
-    parts.append(np.array([len(tags)], "<u2").tobytes())
+def colour_tiff(pixels, *, order="<", packed=False, strips=1, planes=False):
+    """Return (H, W, C) uint16 as the bytes of a TIFF file."""
+    height, width, n_channels = pixels.shape
+    array = pixels.astype(f"{order}u2")
+    parts = np.split(np.moveaxis(array, 2, 0) if planes else array, strips)
+    parts = [part.tobytes() for part in parts]
+    parts = [zlib.compress(part) if packed else part for part in parts]
+    n_tags = 11
+    start = 8 + 2 + n_tags * 12 + 4
+    lists = start + 2 * n_channels  # of offsets, then of sizes
+    offsets = lists + 8 * strips + np.cumsum([0, *map(len, parts)])[:-1]
+    sizes = [len(part) for part in parts]
+    first = [offsets[0], sizes[0]] if strips == 1 else [lists, lists + 4 * strips]
+    rows = height if planes else height // strips
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, n_channels, start)]
+    tags += [
+        (259, 3, 1, 8 if packed else 1),
+        (262, 3, 1, 2),
+        (273, 4, strips, first[0]),
+    ]
+    tags += [(277, 3, 1, n_channels), (278, 3, 1, rows), (279, 4, strips, first[1])]
+    tags += [(284, 3, 1, 2 if planes else 1), (338, 3, n_channels - 3, 0)]
+    tags[-1:] = [] if n_channels == 3 else tags[-1:]
+    data = (b"II" if order == "<" else b"MM") + np.array([42], f"{order}u2").tobytes()
+    data += np.array([8], f"{order}u4").tobytes()
+    data += np.array([len(tags)], f"{order}u2").tobytes()
     for tag, kind, count, value in tags:
-        parts.append(np.array([tag, kind], "<u2").tobytes())
-        parts.append(np.array([count, value], "<u4").tobytes())
-    bits = np.array([16, 16, 16], "<u2").tobytes()
-    return b"".join([*parts, bytes(4), bits, pixels.astype("<u2").tobytes()])
+        data += np.array([tag, kind], f"{order}u2").tobytes()
+        data += np.array([count], f"{order}u4").tobytes()
+        is_short = kind == 3 and count == 1
+        values = [value, 0] if is_short else [value]
+        data += np.array(values, f"{order}u{2 if is_short else 4}").tobytes()
+    data = data.ljust(start, b"\0") + np.full(n_channels, 16, f"{order}u2").tobytes()
+    data += np.array([*offsets, *sizes], f"{order}u4").tobytes()
+    return b"".join([data, *parts])
 
 
-def test_colours_of_16_bits_are_not_cut_to_8(tmp_path, rng):
-    """A TIFF of which Pillow would lose half is refused, on any page."""
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("strips", [1, 3])
+@pytest.mark.parametrize("n_channels", [3, 4])
+def test_colours_of_16_bits_are_not_cut_to_8(
+    tmp_path, rng, order, packed, strips, n_channels
+):
+    """Pillow keeps half of them; the fourth channel of such a file is none."""
+    pixels = rng.integers(0, 65536, (6, 7, n_channels), np.uint16)
+    path = tmp_path / "x.tif"
+    path.write_bytes(colour_tiff(pixels, order=order, packed=packed, strips=strips))
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels[..., :3] >> 8)
+    found = read_frames(path).images
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found[0], pixels[..., :3])
+
+
+def test_colours_of_16_bits_in_planes_are_refused(tmp_path, rng):
+    """Of which Pillow would make others without a word."""
     pixels = rng.integers(0, 65536, (6, 7, 3), np.uint16)
     path = tmp_path / "x.tif"
-    path.write_bytes(colour_tiff(pixels))
-    with Image.open(path) as image:
-        np.testing.assert_array_equal(np.asarray(image), pixels >> 8)
+    path.write_bytes(colour_tiff(pixels, strips=3, planes=True))
     with pytest.raises(
         UnreadableFileError, match="got 16 in it, of which Pillow keeps 8"
     ):
