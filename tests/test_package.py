@@ -215,12 +215,12 @@ def test_installation_page_has_every_requirement_and_extra():
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     texts = project["dependencies"] + extras["plot"] + extras["oath"]
-    texts += extras["timm"] + extras["weights"] + extras["archive"]
+    texts += extras["timm"] + extras["weights"] + extras["archive"] + extras["cameras"]
     page = (_ROOT / "docs" / "install.rst").read_text()
     table = page[page.index("package        oldest  newest") :]
     rows = re.findall(r"^([\w-]+) +([\d.]+) +[\d.]+$", table, re.MULTILINE)
     assert sorted(rows) == sorted(
-        tuple(re.match(r"([\w-]+)>=([\d.]+)", text).groups()) for text in texts
+        {re.match(r"([\w-]+)>=([\d.]+)", text).groups() for text in texts}
     )
     assert set(re.findall(r"^``(\w+)``  ", page, re.MULTILINE)) == set(extras)
 

@@ -49,12 +49,12 @@ def read_fits(path: Path) -> Frames:
     ValueError
         It is no FITS file, has no image, or is damaged.
     ImportError
-        astropy is not installed: ``pip install "sksimclr[fits]"``.
+        astropy is not installed: ``pip install "sksimclr[cameras]"``.
     """
     if find_spec("astropy") is None:
         raise ImportError(
             f"{str(path)!r} is a FITS file, which needs astropy: "
-            'pip install "sksimclr[fits]".'
+            'pip install "sksimclr[cameras]".'
         )
     data, damage = read_content(path, _check_start)
     _check_start(data)

@@ -19,6 +19,7 @@ from sksimclr._files.arrays import read_npy
 from sksimclr._files.cdf import read_cdf
 from sksimclr._files.fits import read_fits
 from sksimclr._files.frames import MAX_CHANNELS, Frames, UnreadableFileError
+from sksimclr._files.hdf5 import read_h5
 from sksimclr._files.pgm import read_pgm
 from sksimclr._files.pictures import read_other_picture, read_picture
 from sksimclr._files.tarred import read_png_tar
@@ -37,6 +38,7 @@ _READERS: dict[str, ReaderFunction] = {
     ".tiff": read_picture,
     ".bmp": read_other_picture,
     ".png.tar": read_png_tar,
+    ".h5": read_h5,
     ".npy": read_npy,
     ".fits": read_fits,
     ".fit": read_fits,
@@ -62,10 +64,11 @@ def read_frames(path: AnyPath) -> Frames:
           University of Calgary, and any other binary PGM images of 8 or 16 bits;
         - ``.cdf``: files of level 1 of THEMIS, in the layouts until and since 2024;
         - ``.fits``, ``.fit``, ``.fts``, ``.fits.gz``, ``.fits.fz``: the first image of
-          a FITS file (``pip install "sksimclr[fits]"``);
+          a FITS file (``pip install "sksimclr[cameras]"``);
         - ``.png``, ``.jpg``, ``.jpeg``, ``.tif``, ``.tiff``, ``.bmp``: images, 8 or 16
           bits;
-        - ``.png.tar``: PNG images in a tar file, as TREx has them;
+        - ``.png.tar``, ``.h5``: PNG images in a tar file, and HDF5, of the colour
+          imagers of TREx (the latter with ``pip install "sksimclr[cameras]"``);
         - ``.npy``: an array (H, W), (n, H, W) or (n, H, W, C) of 8 or 16 bits, or of
           floats;
         - others: see :func:`register_reader`.

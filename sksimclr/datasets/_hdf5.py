@@ -17,19 +17,11 @@ def logits(file, n_samples):
     Raises a ValueError for what is no array of floating-point numbers in `n_samples`
     rows, and for one whose numbers are not all in this file.
     """
-    import h5py
     import numpy as np
 
-    link = file.get("Logits", getlink=True)
-    if link is not None and not isinstance(link, h5py.HardLink):
-        raise ValueError("expected 'Logits' to be in it, got a link to somewhere else")
-    found = file.get("Logits")
-    if not isinstance(found, h5py.Dataset):
-        raise ValueError(
-            f"expected a data set 'Logits' in {file.filename!r}, got {sorted(file)}"
-        )
-    if found.external or found.is_virtual:
-        raise ValueError("expected 'Logits' to be in it, got numbers in other files")
+    from sksimclr._files.hdf5 import own_dataset
+
+    found = own_dataset(file, "Logits")
     shape, dtype = found.shape, found.dtype
     if not shape:  # one value, or none
         value = np.asarray(found[()])

@@ -148,7 +148,7 @@ def test_without_astropy_it_says_what_to_install(tmp_path, images, monkeypatch):
     """As an ImportError, which ends a run: every other file would fail as well."""
     path = write(tmp_path / "a.fits", images[0])
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'a.fits.*pip install "sksimclr\[fits\]"'):
+    with pytest.raises(ImportError, match=r'a.fits.*pip install "sksimclr\[cameras\]"'):
         read_frames(path)
 
 
