@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -205,7 +205,9 @@ class Saver(Callback):
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Go on within an epoch that was saved."""
         if self._state is not None:
-            restore_open_epoch(net, self._batches, self._state)
+            folder = self._checkpoints
+            with nullcontext() if folder is None else folder.misfit_named():
+                restore_open_epoch(net, self._batches, self._state)
             self._state = None
 
     def on_batch_end(

@@ -590,8 +590,10 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(images, saved, tmp_path
     assert not (tmp_path / "evil").exists()
 
 
-@pytest.mark.parametrize("name", ["model", "optimizer", "history", "open_epoch"])
-@pytest.mark.parametrize("value", [[1], {"encoder.weight": 1}, 3])
+@pytest.mark.parametrize(
+    "name", ["model", "optimizer", "history", "open_epoch", "open_seconds"]
+)
+@pytest.mark.parametrize("value", [[1], {"encoder.weight": 1}, "3"])
 def test_state_that_does_not_fit_is_an_error_with_its_folder(
     images, saved, tmp_path, name, value
 ):
