@@ -25,6 +25,7 @@ from sksimclr._images.sky import (
     box_of,
     field_of_view,
     percentile_limits,
+    square_around,
     stretch,
     to_grey,
 )
@@ -50,7 +51,9 @@ class AuroraPreprocessor(
 
     .. math:: \min(\max((I - I_1) / (I_{99} - I_1), 0), 1)
 
-    with its own 1st and 99th percentiles, and 0 outside: equation (1) of [1]_.
+    with its own 1st and 99th percentiles, and 0 outside: equation (1) of [1]_. Frames
+    that are wider than high, or the other way round, become the square around the
+    circle, so that it stays one.
     Stateless: `transform` works without `fit`.
 
     Parameters
@@ -184,8 +187,9 @@ class AuroraPreprocessor(
         ndarray of shape (n, H, W), (n, H, W, 1) or (n, H * W), of the type `dtype`
             Grey images in the layout of X: ``(n, H, W)`` for such frames and for
             paths, ``(n, H, W, 1)`` for frames with channels, rows for rows; H and W
-            are `size` if it is given. Of several channels, the only one with signal
-            is taken, or the luminance.
+            are `size` if it is given, and else those of X, or of the square around
+            the field of view. Of several channels, the only one with signal is taken,
+            or the luminance.
             With pandas output, and X in a data frame or series, a data frame with one
             column of images, or for rows with a column for each value.
 
@@ -204,10 +208,14 @@ class AuroraPreprocessor(
         self._validate_params()
         low_high = check_pair("percentiles", self.percentiles, 0, 100)
         images = check_images(self, X, reset=False)
-        height, width = images.image_shape[:2]
         field = field_of_view(images.image_shape, self.radius, self.center)
-        sides = (self.size, self.size) if self.size else (height, width)
         box = box_of(field)
+        *corner, height, width = square_around(box, images.image_shape)
+        place = tuple(
+            slice(part.start - start, part.stop - start)
+            for part, start in zip(box, corner, strict=True)
+        )
+        sides = (self.size, self.size) if self.size else (height, width)
         out = np.zeros((len(images), *sides), self.dtype)
 
         def process(rows):
@@ -215,17 +223,17 @@ class AuroraPreprocessor(
             frames = to_grey(images.read(rows))
             over = field if self.percentiles_over == "field" else np.ones_like(field)
             limits = percentile_limits(frames, over, low_high)
-            part, place = stretch(frames[:, *box], limits, field[box]), box
+            part, to = stretch(frames[:, *box], limits, field[box]), place
             if self.size:
                 from sksimclr._images.resizing import resize_part  # imports torch
 
-                part, place = resize_part(part, box, (height, width), self.size)
-            out[rows, *place] = _as_dtype(part, self.dtype)
+                part, to = resize_part(part, place, (height, width), self.size)
+            out[rows, *to] = _as_dtype(part, self.dtype)
             return limits[:, 0] == limits[:, 1]
 
         n_threads = _n_threads(images)
         with ThreadPoolExecutor(n_threads) as threads:
-            blocks = images.blocks(max(1, _BLOCK_PIXELS // (height * width)))
+            blocks = images.blocks(max(1, _BLOCK_PIXELS // field.size))
             work = threads.map if n_threads > 1 else map
             flat = np.concatenate(list(work(process, blocks)))
         _warn_of_flat_frames(images, flat)
@@ -234,7 +242,10 @@ class AuroraPreprocessor(
 
     @property
     def _n_features_out(self):
-        return self.size**2 if self.size else math.prod(self.image_shape_[:2])
+        if self.size:
+            return self.size**2
+        field = field_of_view(self.image_shape_, self.radius, self.center)
+        return math.prod(square_around(box_of(field), self.image_shape_)[2:])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

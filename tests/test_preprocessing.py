@@ -25,7 +25,7 @@ def equation_1(frame, radius=0.85, center=None, percentiles=(1, 99)):
 
 @pytest.fixture
 def frames(rng):
-    """Frames like raw ones: uint16, a bias, noise and bright spots."""
+    """Frames like raw ones, but wide: uint16, a bias, noise and bright spots."""
     return (3000 + rng.gamma(2.0, 2000.0, (9, 48, 64))).astype(np.uint16)
 
 
@@ -34,7 +34,7 @@ def frames(rng):
 def test_equals_equation_1(frames, dtype, block_pixels, monkeypatch):
     """Whatever the numbers are stored as, in one block and frame by frame."""
     monkeypatch.setattr(_preprocessing, "_BLOCK_PIXELS", block_pixels)
-    expected = [equation_1(frame) for frame in frames]
+    expected = [equation_1(frame)[:, 8:56] for frame in frames]
     processed = AuroraPreprocessor().fit_transform(frames.astype(dtype))
     assert processed.dtype == np.float32
     assert_allclose(processed, expected, atol=3e-7)
@@ -44,7 +44,8 @@ def test_parameters_of_equation_1(frames):
     """Radius, centre and percentiles mean what they say."""
     params = {"radius": 0.6, "center": (20, 33.5), "percentiles": (5, 90)}
     processed = AuroraPreprocessor(**params).fit_transform(frames)
-    assert_allclose(processed, [equation_1(f, **params) for f in frames], atol=3e-7)
+    expected = [equation_1(frame, **params)[:, 10:58] for frame in frames]
+    assert_allclose(processed, expected, atol=3e-7)
 
 
 def test_percentiles_over_the_whole_frame(frames):
@@ -53,7 +54,7 @@ def test_percentiles_over_the_whole_frame(frames):
     limits = np.percentile(frames, (1, 99), axis=(1, 2)).T
     field = field_of_view((48, 64), 0.85, None)
     expected = np.clip((frames[3] - limits[3, 0]) / np.ptp(limits[3]), 0, 1) * field
-    assert_allclose(processed[3], expected, atol=3e-7)
+    assert_allclose(processed[3], expected[:, 8:56], atol=3e-7)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.int64])
@@ -132,6 +133,41 @@ def test_size_resizes_antialiased(frames):
     bytes_ = AuroraPreprocessor(size=16, dtype="uint8").fit_transform(frames)
     assert bytes_.dtype == np.uint8
     assert_array_equal(bytes_, np.rint(small * 255))
+
+
+def circles(shape, center, limit):
+    """Return a frame whose field of view is white, with a darker half."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    inside = (rows - center[0]) ** 2 + (columns - center[1]) ** 2 <= limit**2
+    return inside * np.where(columns < center[1], 1000, 2000).astype(np.uint16)
+
+
+@pytest.mark.parametrize("size", [None, 32])
+@pytest.mark.parametrize(
+    ("shape", "center"), [((72, 128), None), ((128, 72), None), ((72, 128), (36, 90))]
+)
+def test_circle_of_wide_frames_stays_a_circle(shape, center, size):
+    """What comes out is that of the square frame around it."""
+    point = center or (shape[0] / 2, shape[1] / 2)
+    limit = 0.85 * 36
+    wide = circles(shape, point, limit)
+    top, left = np.clip(np.subtract(point, 36), 0, np.subtract(shape, 72)).astype(int)
+    square = wide[top : top + 72, left : left + 72]
+    found = AuroraPreprocessor(center=center, size=size).fit_transform(wide[None])
+    expected = AuroraPreprocessor(center=None, size=size).fit_transform(square[None])
+    assert found.shape == (1, size or 72, size or 72)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_circle_that_frames_cut_stays_a_circle():
+    """As wide as the frame, and higher: the square reaches beyond it."""
+    wide = circles((72, 128), (36, 64), 60)
+    preprocessor = AuroraPreprocessor(radius=60 / 36)
+    found = preprocessor.fit_transform(wide[None])
+    assert found.shape == (1, 121, 121)
+    assert preprocessor.get_feature_names_out().shape == (121**2,)
+    filled = np.flatnonzero(found[0].any(axis=1))
+    assert (filled[0], filled[-1] + 1) == (25, 25 + 72)  # row 60 is the middle one
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])

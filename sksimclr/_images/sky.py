@@ -141,3 +141,35 @@ def box_of(field: NDArray[np.bool_]) -> tuple[slice, ...]:
     """Return the rows and the columns of which all that is in the field is part."""
     lines = [np.flatnonzero(field.any(axis=axis)) for axis in (1, 0)]
     return tuple(slice(line[0], line[-1] + 1) for line in lines)
+
+
+def square_around(
+    box: tuple[slice, ...], image_shape: Sequence[int]
+) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of what is kept of a frame around its `box`.
+
+    All of it if it is square, or one pixel high or wide. Else a square, as high and
+    wide as the shorter side of the frame, or the box if that is more: it may then reach
+    beyond the frame.
+
+    Examples
+    --------
+    >>> square_around((slice(0, 48), slice(16, 64)), (48, 80))
+    (0, 16, 48, 48)
+    """
+    height, width = image_shape[:2]
+    if height == width or min(height, width) == 1:
+        return 0, 0, height, width
+    side = max(min(height, width), *(part.stop - part.start for part in box))
+    top, left = (
+        _start(part, side, n) for part, n in zip(box, (height, width), strict=True)
+    )
+    return top, left, side, side
+
+
+def _start(part: slice, side: int, n_pixels: int) -> int:
+    """Return where a square begins that has a part of a line in its middle."""
+    if side > n_pixels:
+        return (n_pixels - side) // 2
+    middle = (part.start + part.stop - side) // 2
+    return min(max(middle, 0), n_pixels - side)
