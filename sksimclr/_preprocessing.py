@@ -180,7 +180,7 @@ class AuroraPreprocessor(
         Parameters
         ----------
         X : images
-            In any form that `fit` takes.
+            In any form that `fit` takes; grey or in colours, whatever `fit` saw.
 
         Returns
         -------
@@ -207,7 +207,7 @@ class AuroraPreprocessor(
         """
         self._validate_params()
         low_high = check_pair("percentiles", self.percentiles, 0, 100)
-        images = check_images(self, X, reset=False)
+        images = check_images(self, X, reset=False, any_colours=True)
         field = field_of_view(images.image_shape, self.radius, self.center)
         box = box_of(field)
         *corner, height, width = square_around(box, images.image_shape)

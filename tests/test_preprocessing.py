@@ -123,6 +123,27 @@ def test_colours_become_luminance(rng):
     assert_allclose(processed[2], equation_1(colour[2, ..., 1]), atol=3e-7)
 
 
+def test_colours_may_be_others_than_in_fit(frames):
+    """Grey, grey and alpha, RGB, RGBA or green alone: one camera, one result."""
+    opaque = np.full_like(frames, 65535)
+    forms = [
+        frames,
+        np.stack([frames, opaque], axis=3),
+        np.stack([frames] * 3, axis=3),
+        np.stack([frames, frames, frames, opaque], axis=3),
+        np.stack([0 * frames, frames, 0 * frames], axis=3),
+    ]
+    expected = AuroraPreprocessor().fit_transform(frames)
+    for seen in forms:
+        fitted = AuroraPreprocessor().fit(seen)
+        for form in forms:
+            found = fitted.transform(form)
+            assert found.shape == expected.shape + (1,) * (form.ndim - 3)
+            assert_allclose(found.reshape(expected.shape), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="was fitted on images of shape"):
+        fitted.transform(frames[:, :-2])
+
+
 def test_size_resizes_antialiased(frames):
     """Close to Pillow's antialiased resize; `uint8` rounds."""
     full = AuroraPreprocessor().fit_transform(frames)

@@ -54,7 +54,7 @@ def restored_if_it_fails(estimator):
         raise
 
 
-def check_images(estimator, X, *, reset, min_images=1):
+def check_images(estimator, X, *, reset, min_images=1, any_colours=False):
     """See X as images; one check for `fit` and for `transform`.
 
     Parameters
@@ -67,6 +67,8 @@ def check_images(estimator, X, *, reset, min_images=1):
         True in `fit`; otherwise X must fit what `fit` saw, if it was called.
     min_images : int
         Fewer are an error.
+    any_colours : bool
+        X may have other channels than `fit` saw.
 
     Returns
     -------
@@ -90,9 +92,7 @@ def check_images(estimator, X, *, reset, min_images=1):
     if reset:
         estimator.image_shape_ = images.image_shape
         estimator.n_features_in_ = math.prod(images.image_shape)
-    elif fitted_shape and with_channels(images.image_shape) != with_channels(
-        fitted_shape
-    ):
+    elif fitted_shape and not _are_alike(images, fitted_shape, any_colours):
         which = f" as {images.name(0)}" if isinstance(images, FileImages) else ""
         raise ValueError(
             f"X has images of shape {images.image_shape}{which}, but {name} was fitted "
@@ -100,6 +100,14 @@ def check_images(estimator, X, *, reset, min_images=1):
             f"{_how_to_make_alike(images.image_shape, fitted_shape)}"
         )
     return images
+
+
+def _are_alike(images, fitted_shape, any_colours):
+    """Say whether images have the shape that `fit` saw, maybe of other colours."""
+    shapes = with_channels(images.image_shape), with_channels(fitted_shape)
+    if any_colours and images.ndim > 2:
+        shapes = [shape[:2] for shape in shapes]
+    return shapes[0] == shapes[1]
 
 
 def as_arrays(X):

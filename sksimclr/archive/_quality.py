@@ -9,7 +9,7 @@ SHORT = "short"
 UNREADABLE = "unreadable"
 WITHOUT_LABEL = (CONSTANT, UNREADABLE)
 
-_SATURATED_PART = 0.25  # of the pixels at the largest value of their type
+_SATURATED_PART = 0.25  # of the pixels at the largest value of their frame
 _STEP = 17  # every how many pixels are looked at for contrast; odd, to cross columns
 _FEW_PIXELS = 1 << 14  # all are looked at in frames that have no more
 
@@ -27,19 +27,26 @@ def frame_quality(images, damage=""):
     -------
     ndarray of shape (n,), str
         The first that applies: "unreadable", NaN or infinity in it; "constant", 1st and
-        99th percentile are equal; "saturated", a quarter of the pixels has the largest
-        value of its integer type; "short", the file is damaged; "good".
+        99th percentile are equal; "saturated", a quarter of its pixels, integers, has
+        the largest value in it: where counts pile up, whatever the bits of the camera;
+        "short", the file is damaged; "good". Alpha does not count.
     """
-    pixels = images.reshape(len(images), -1)
+    pixels = _without_alpha(images).reshape(len(images), -1)
     quality = np.full(len(images), SHORT if damage else GOOD, dtype="<U10")
     if pixels.dtype.kind in "iu":
-        largest = np.iinfo(pixels.dtype).max
+        largest = pixels.max(axis=1, keepdims=True)
         saturated = (pixels == largest).mean(axis=1) >= _SATURATED_PART
         quality[saturated] = SATURATED
     quality[_is_constant(pixels)] = CONSTANT
     if pixels.dtype.kind == "f":
         quality[~np.isfinite(pixels).all(axis=1)] = UNREADABLE
     return quality
+
+
+def _without_alpha(images):
+    """Return grey of grey and alpha, and the colours of colours and alpha."""
+    has_alpha = images.ndim == 4 and images.shape[3] in (2, 4)
+    return images[..., :-1] if has_alpha else images
 
 
 def _is_constant(pixels):
