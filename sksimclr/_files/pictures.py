@@ -103,9 +103,10 @@ def images_of(
 def _decode(data: bytes, n_pages: int) -> NDArray[Any]:
     """Return the images in a file, (n, H, W) or (n, H, W, C)."""
     images, first, n_strips = None, None, 0
-    with _open(data) as image:
+    with _open(data) as image, _open(data) as again:
         for number in range(n_pages):
             image.seek(number)
+            again.seek(number)
             n_strips += len(image.tile)
             if n_strips > _MAX_STRIPS:
                 raise ValueError(f"it is cut into more than {_MAX_STRIPS:,} strips")
@@ -116,7 +117,7 @@ def _decode(data: bytes, n_pages: int) -> NDArray[Any]:
                     f"all frames of a file must be alike. Expected {first} (size and "
                     f"Pillow's mode) as in frame 0, got {form} in frame {number}"
                 )
-            pixels = _pixels(image, data)
+            pixels = _pixels(image, again)
             if n_pages == 1:
                 return pixels[np.newaxis]
             if images is None:
@@ -156,9 +157,9 @@ def _check(data: bytes, formats: tuple[str, ...]) -> tuple[int, str]:
         return n_pages, _following(image, len(data))
 
 
-def _pixels(image: Any, data: bytes) -> NDArray[Any]:
-    """Return the pixels of an open image, around what Pillow would not keep."""
-    pixels = _wide_pixels(image, data) if _is_wide(image) else as_light(image)
+def _pixels(image: Any, again: Any) -> NDArray[Any]:
+    """Return the pixels of an image, opened twice, around what Pillow would not keep."""
+    pixels = _wide_pixels(image, again) if _is_wide(image) else as_light(image)
     return upright(image, pixels)
 
 
@@ -170,33 +171,28 @@ def _is_wide(image: Any) -> bool:
     return image.format == "PNG" and raw_mode in _WIDE
 
 
-def _wide_pixels(image: Any, data: bytes) -> NDArray[np.uint16]:
+def _wide_pixels(image: Any, again: Any) -> NDArray[np.uint16]:
     """Return the pixels of an image that :func:`_is_wide`."""
     n_frames = getattr(image, "n_frames", 1)
     if n_frames > 1 and image.format == "PNG":
         raise ValueError(f"it is an animation in 16-bit colours, of {n_frames} frames")
     raw_mode = raw_mode_of(image)
     if raw_mode == _GREY_ALPHA:
-        pairs = _bytes_as(image, data, "RGBA").view(">u2")
+        pairs = _bytes_as(again, "RGBA").view(">u2")
         return pairs.astype(np.uint16)
     wide = np.array(image).astype(np.uint16)
     wide <<= 8
     # taken for numbers of the other byte order, the low bytes are those that are kept
     kind, order = raw_mode[:-1], raw_mode[-1]
-    wide |= _bytes_as(image, data, kind + _OTHER_ORDER[order])
+    wide |= _bytes_as(again, kind + _OTHER_ORDER[order])
     return wide
 
 
-def _bytes_as(image: Any, data: bytes, raw_mode: str) -> NDArray[np.uint8]:
-    """Read an image as if the layout of its pixels were another one of the same size.
-
-    It is opened anew, at the page that `image` is at.
-    """
-    with _open(data) as again:
-        again.seek(image.tell())
-        again.tile = [_with_layout(tile, raw_mode) for tile in again.tile]
-        again.load()
-        return np.array(again)
+def _bytes_as(image: Any, raw_mode: str) -> NDArray[np.uint8]:
+    """Read an image as if the layout of its pixels were another one of the same size."""
+    image.tile = [_with_layout(tile, raw_mode) for tile in image.tile]
+    image.load()
+    return np.array(image)
 
 
 def _with_layout(tile: Any, raw_mode: str) -> Any:
