@@ -30,6 +30,7 @@ _IMAGES, _TIMES = "data/images", "data/timestamp"
 _SECONDS = 60  # after which a process is taken to hang
 _MOST_MEMORY = 4 * MAX_BYTES  # of the process
 _MAX_FRAMES = 100_000
+_HINT = "Files of another layout need a reader: sksimclr.archive.register_reader"
 _SITES = ("site unique id", "site_unique_id", "site_uid", "site")  # among attributes
 _UTC = re.compile(r"\s*(UTC|Z|\+00:00)$")
 _local = threading.local()  # the process of each thread
@@ -111,7 +112,7 @@ class _Process:
         finally:
             timer.cancel()
         if "error" in said:
-            raise ValueError(said["error"])
+            raise ValueError(f"{said['error']}. {_HINT}")
         return said, data
 
     def _start(self) -> None:

@@ -158,7 +158,7 @@ def _check(data: bytes, formats: tuple[str, ...]) -> tuple[int, str]:
 
 
 def _pixels(image: Any, again: Any) -> NDArray[Any]:
-    """Return the pixels of an image, opened twice, around what Pillow would not keep."""
+    """Return the pixels of an image, opened twice, also what Pillow would not keep."""
     pixels = _wide_pixels(image, again) if _is_wide(image) else as_light(image)
     return upright(image, pixels)
 
@@ -189,7 +189,7 @@ def _wide_pixels(image: Any, again: Any) -> NDArray[np.uint16]:
 
 
 def _bytes_as(image: Any, raw_mode: str) -> NDArray[np.uint8]:
-    """Read an image as if the layout of its pixels were another one of the same size."""
+    """Read an image as if its pixels were laid out otherwise, in as many bytes."""
     image.tile = [_with_layout(tile, raw_mode) for tile in image.tile]
     image.load()
     return np.array(image)

@@ -167,9 +167,9 @@ def square_around(
     return top, left, side, side
 
 
-def _start(part: slice, side: int, n_pixels: int) -> int:
+def _start(part: Any, side: int, n_pixels: int) -> int:
     """Return where a square begins that has a part of a line in its middle."""
     if side > n_pixels:
         return (n_pixels - side) // 2
-    middle = (part.start + part.stop - side) // 2
+    middle: int = (part.start + part.stop - side) // 2
     return min(max(middle, 0), n_pixels - side)
