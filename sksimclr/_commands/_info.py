@@ -74,6 +74,7 @@ def _frames(path):
         "min": (np.nanmin if is_float else np.min)(images).item(),
         "max": (np.nanmax if is_float else np.max)(images).item(),
         "site": frames.site or None,
+        "instrument": frames.instrument or None,
         "first_time": str(known.min()) if len(known) else None,
         "last_time": str(known.max()) if len(known) else None,
         "quality": dict(Counter(frame_quality(images, frames.damage).tolist())),

@@ -68,6 +68,7 @@ def read_cdf(path: Path) -> Frames:
         times=_times(file, name, len(records), is_cube=is_cube),
         site=_IMAGES.sub(r"\g<site>", name.lower()),
         damage="; ".join(filter(None, damages)),
+        instrument=" ".join(name.lower().split("_")[:2]),
     )
 
 

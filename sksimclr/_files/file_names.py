@@ -29,6 +29,11 @@ _NAMES = [
         r"(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)(?!\d)"
     ),
 ]
+_INSTRUMENT = (
+    re.compile(  # gill_themis19_full, gill_rgb-04_320ms_full, gill_nir-216_8446
+        r"_[a-zA-Z]{4}_([a-zA-Z]+-?\d+)(?:_\d+ms)?(?:_([a-zA-Z0-9-]+))?(?=[_.])"
+    )
+)
 # What lies in folders beside frames of the sky, by a word in its name
 _NO_SKY = {
     "dark": "a dark frame",
@@ -96,6 +101,24 @@ def site_and_time(path: str | os.PathLike[str]) -> tuple[str, np.datetime64]:
     return (found["site"] or "").lower(), as_times([f"{text}.{fraction}"])[0]
 
 
+def instrument_of(path: str | os.PathLike[str]) -> str:
+    """Return imager and mode in names of the University of Calgary, "" if there is none.
+
+    Examples
+    --------
+    >>> instrument_of("20140310_0600_gill_themis19_full.pgm.gz")
+    'themis19 full'
+    """
+    match = _INSTRUMENT.search(os.path.basename(path))
+    return "" if match is None else as_instrument(*match.groups())
+
+
+def as_instrument(imager: str | None, mode: str | None) -> str:
+    """Return the name of an instrument: imager and mode, as far as they are known."""
+    parts = (" ".join((part or "").split()) for part in (imager, mode))
+    return " ".join(filter(None, parts)).lower()
+
+
 def not_of_the_sky(path: str | os.PathLike[str]) -> str:
     """Say by its name what a file is that holds no frames of the sky, "" if it may.
 
@@ -135,7 +158,7 @@ def named_frames(
     if images.dtype == bool:
         images = images * np.uint8(255)
     site, time = site_and_time(path)
-    frames = Frames(images, site=site, damage=damage)
+    frames = Frames(images, site=site, damage=damage, instrument=instrument_of(path))
     if len(frames) == 1:
         frames.times[0] = time
     return frames

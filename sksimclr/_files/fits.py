@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sksimclr._files.compressed import check_size, read_content
-from sksimclr._files.file_names import as_times, site_and_time
+from sksimclr._files.file_names import as_instrument, as_times, site_and_time
 from sksimclr._files.frames import Frames
 
 _START = b"SIMPLE  ="
@@ -22,6 +22,7 @@ _MAX_UNITS = 1000  # HDUs in a file
 _DATES = ("DATE-OBS", "OBSDATE", "DATE_OBS")
 _CLOCKS = ("OBSSTART", "TIME-OBS", "UT-OBS", "TIME_OBS", "UT")
 _SITES = ("SITE", "SITEID", "STATION", "OBSERVAT")
+_IMAGERS, _FILTERS = ("INSTRUME", "CAMERA", "HEAD"), ("FILTER", "FILTWAV")
 _CODE_LENGTHS = range(2, 9)  # of a station's code; longer texts are descriptions
 _DAMAGE = re.compile("truncated|verification failed", re.IGNORECASE)  # astropy's words
 _CHANNELS = (3, 4)  # of the first axis, when it is that of colours
@@ -41,7 +42,7 @@ def read_fits(path: Path) -> Frames:
     -------
     Frames
         Times are those of DATE-OBS, or OBSDATE and OBSSTART; the site is that of SITE;
-        both else as in the file's name. Rows are as they lie in the file, of which the
+        both else as in the file's name. The instrument is INSTRUME and FILTER. Rows are as they lie in the file, of which the
         first one is the lowest by FITS' convention.
 
     Raises
@@ -66,6 +67,7 @@ def read_fits(path: Path) -> Frames:
         site=_site(header) or site,
         metadata={key: str(value) for key, value in header.items() if key},
         damage="; ".join(filter(None, (damage, more))),
+        instrument=as_instrument(_first(header, _IMAGERS), _first(header, _FILTERS)),
     )
 
 

@@ -46,6 +46,9 @@ class Frames:
     damage : str, default=""
         What is wrong with the file although these frames could be read: that it ends
         too early, for example. "" for a file that is whole.
+    instrument : str, default=""
+        Imager and mode or filter, in lower case, such as "themis19 full", "nir-216
+        8446" or "rgb-04 full"; "" where the file does not tell.
 
     Examples
     --------
@@ -61,6 +64,7 @@ class Frames:
     site: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     damage: str = ""
+    instrument: str = ""
 
     def __post_init__(self) -> None:
         if self.times is None:

@@ -23,13 +23,20 @@ from typing import Any
 import numpy as np
 
 from sksimclr._files.compressed import MAX_BYTES, check_size, read_bytes
-from sksimclr._files.file_names import as_times, site_and_time
+from sksimclr._files.file_names import (
+    as_instrument,
+    as_times,
+    instrument_of,
+    site_and_time,
+)
 from sksimclr._files.frames import Frames
 
 _IMAGES, _TIMES = "data/images", "data/timestamp"
 _SECONDS = 60  # after which a process is taken to hang
 _MOST_MEMORY = 4 * MAX_BYTES  # of the process
 _MAX_FRAMES = 100_000
+_IMAGERS = ("imager unique id", "imager_unique_id", "imager_uid", "device_uid")
+_MODES = ("mode unique id", "mode_unique_id", "mode_uid")
 _HINT = "Files of another layout need a reader: sksimclr.archive.register_reader"
 _SITES = ("site unique id", "site_unique_id", "site_uid", "site")  # among attributes
 _UTC = re.compile(r"\s*(UTC|Z|\+00:00)$")
@@ -70,12 +77,16 @@ def read_h5(path: Path) -> Frames:
     images = np.frombuffer(data, said["dtype"]).reshape(said["shape"])
     metadata = said["metadata"]
     lower = {key.lower(): value.lower() for key, value in metadata.items()}
-    site = next((lower[key] for key in _SITES if key in lower), "")
+    site, imager, mode = (
+        next((lower[key] for key in keys if key in lower), "")
+        for keys in (_SITES, _IMAGERS, _MODES)
+    )
     return Frames(
         np.ascontiguousarray(np.moveaxis(images, -1, 0)),
         times=as_times([_UTC.sub("", text.strip()) for text in said["times"]]),
         site=site or site_and_time(path)[0],
         metadata=metadata,
+        instrument=as_instrument(imager, mode) if imager else instrument_of(path),
     )
 
 

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 
 from sksimclr._files.compressed import ENOUGH, read_content
-from sksimclr._files.file_names import as_times, site_and_time
+from sksimclr._files.file_names import (
+    as_instrument,
+    as_times,
+    instrument_of,
+    site_and_time,
+)
 from sksimclr._files.frames import Frames
 from sksimclr._files.pictures import read_other_picture
 
@@ -41,9 +46,9 @@ def read_pgm(path: Path) -> Frames:
     Returns
     -------
     Frames
-        Site, times and metadata are those of the comments ``#"Key" value`` that the
-        University of Calgary writes; else the site is that of the file's name, and so
-        is the time of a single frame.
+        Site, times, instrument and metadata are those of the comments ``#"Key" value``
+        that the University of Calgary writes; else site and instrument are those of
+        the file's name, and so is the time of a single frame.
 
     Raises
     ------
@@ -74,6 +79,7 @@ def read_pgm(path: Path) -> Frames:
         site=_site(metadata) or site,
         metadata=metadata,
         damage=_and(damage, rest),
+        instrument=_instrument(metadata) or instrument_of(path),
     )
 
 
@@ -170,6 +176,12 @@ def _site(metadata: dict[str, str]) -> str:
     """Return the site that a frame names, "" if that is no code of a site."""
     site = metadata.get("Site unique ID", "").lower()
     return site if _SITE.fullmatch(site) else ""
+
+
+def _instrument(metadata: dict[str, str]) -> str:
+    """Return imager and mode that a frame names, "" if it names no imager."""
+    imager = metadata.get("Imager unique ID")
+    return as_instrument(imager, metadata.get("Mode unique ID")) if imager else ""
 
 
 def _and(*damages: str) -> str:

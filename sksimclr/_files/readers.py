@@ -403,8 +403,9 @@ def _problem(frames: Any) -> str:
             "no masked values: what is under a mask is none. Leave such "
             "frames out, or fill them in: .filled(value)"
         )
-    if not isinstance(frames.site, str):
-        return f"the site as text, got {frames.site!r}"
+    for name in ("site", "instrument"):
+        if not isinstance(getattr(frames, name), str):
+            return f"the {name} as text, got {getattr(frames, name)!r}"
     return ""
 
 
@@ -427,4 +428,4 @@ def _in_our_types(frames: Frames) -> Frames:
     images = np.asarray(frames.images)
     native = images.astype(images.dtype.newbyteorder("="), copy=False)
     times = np.asarray(frames.times).astype("datetime64[ns]", copy=False)
-    return Frames(native, times, frames.site, frames.metadata, frames.damage)
+    return replace(frames, images=native, times=times)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sksimclr._files.compressed import check_size, read_bytes
-from sksimclr._files.file_names import site_and_time
+from sksimclr._files.file_names import instrument_of, site_and_time
 from sksimclr._files.frames import Frames
 from sksimclr._files.pictures import images_of
 
@@ -57,6 +57,7 @@ def read_png_tar(path: Path) -> Frames:
         times=np.array([time for _, time in told]),
         site=told[0][0] or site_and_time(path)[0],
         damage=damage,
+        instrument=instrument_of(min(members)) or instrument_of(path),
     )
 
 

@@ -161,6 +161,8 @@ def test_real_files_of_poker_flat():
         assert frames.images.shape == (1, 512, 512)
         assert frames.images.dtype == np.uint16
         assert (frames.site, frames.damage) == ("pkr", "")
+        wavelength = path.name.split("_")[2]
+        assert frames.instrument == f"du8201_bv {wavelength}"
         assert frames.times[0] == np.datetime64(f"2015-10-07T{time}", "ns")
 
 

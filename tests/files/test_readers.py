@@ -20,7 +20,7 @@ from mutants import (
 from PIL import Image
 
 from sksimclr._files import readers
-from sksimclr._files.file_names import not_of_the_sky, site_and_time
+from sksimclr._files.file_names import instrument_of, not_of_the_sky, site_and_time
 from sksimclr._files.finding import find_paths, left_out
 from sksimclr._files.readers import reader_for
 from sksimclr.archive import (
@@ -113,6 +113,10 @@ def test_unknown_suffix_is_refused_with_those_known(tmp_path):
             "2 times",
         ),
         (Frames(np.zeros((1, 2, 2), np.uint8), site=None), "site as text, got None"),
+        (
+            Frames(np.zeros((1, 2, 2), np.uint8), instrument=7),
+            "instrument as text, got 7",
+        ),
     ],
 )
 def test_what_a_reader_returns_is_checked(tmp_path, frames, said):
@@ -281,6 +285,23 @@ def test_names_tell_site_and_time(name, site, time):
     found = site_and_time(Path("20010101_0101_fsim") / name)
     assert found[0] == site
     np.testing.assert_equal(found[1], np.datetime64(time, "ns"))
+
+
+@pytest.mark.parametrize(
+    ("name", "instrument"),
+    [
+        ("20140310_0600_gill_themis19_full.pgm.gz", "themis19 full"),
+        ("20200508_060500_122643_gill_rgb-04_320ms_full.png", "rgb-04 full"),
+        ("20211030_060500_149606_gill_rgb-04_320ms_burst.png", "rgb-04 burst"),
+        ("20220307_0600_gill_nir-216_8446.pgm.gz", "nir-216 8446"),
+        ("20240101_0300_luck_REGO-649.pgm", "rego-649"),
+        ("20140310_0600_gill.png", ""),
+        ("20140310_0600.png", ""),
+    ],
+)
+def test_names_tell_the_instrument(name, instrument):
+    """Imager and mode, not the exposure."""
+    assert instrument_of(name) == instrument
 
 
 @pytest.mark.parametrize(
