@@ -102,7 +102,7 @@ def site_and_time(path: str | os.PathLike[str]) -> tuple[str, np.datetime64]:
 
 
 def instrument_of(path: str | os.PathLike[str]) -> str:
-    """Return imager and mode in names of the University of Calgary, "" if there is none.
+    """Return imager and mode in names of the University of Calgary, "" for others.
 
     Examples
     --------

@@ -42,8 +42,9 @@ def read_fits(path: Path) -> Frames:
     -------
     Frames
         Times are those of DATE-OBS, or OBSDATE and OBSSTART; the site is that of SITE;
-        both else as in the file's name. The instrument is INSTRUME and FILTER. Rows are as they lie in the file, of which the
-        first one is the lowest by FITS' convention.
+        both else as in the file's name. The instrument is INSTRUME and FILTER. Rows
+        are as they lie in the file, of which the first one is the lowest by FITS'
+        convention.
 
     Raises
     ------
