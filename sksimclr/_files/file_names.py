@@ -29,10 +29,9 @@ _NAMES = [
         r"(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)(?!\d)"
     ),
 ]
-_INSTRUMENT = (
-    re.compile(  # gill_themis19_full, gill_rgb-04_320ms_full, gill_nir-216_8446
-        r"_[a-zA-Z]{4}_([a-zA-Z]+-?\d+)(?:_\d+ms)?(?:_([a-zA-Z0-9-]+))?(?=[_.])"
-    )
+# gill_themis19_full, gill_rgb-04_320ms_full, gill_nir-216_8446
+_INSTRUMENT = re.compile(
+    r"_[a-zA-Z]{4}_([a-zA-Z]+-?\d+)(?:_\d+ms)?(?:_([a-zA-Z0-9-]+))?(?=[_.])"
 )
 # What lies in folders beside frames of the sky, by a word in its name
 _NO_SKY = {

@@ -8,6 +8,7 @@ machine or on a Dask cluster: ``pip install "sksimclr[archive]"``.
 from sksimclr._files.finding import find_files
 from sksimclr._files.frames import Frames, UnreadableFileError
 from sksimclr._files.readers import read_frames, register_reader
+from sksimclr.archive._agreement import LabelAgreement, compare_labels
 from sksimclr.archive._catalogue import read_catalogue, read_failures
 from sksimclr.archive._labelling import LabelRun, label_archive
 from sksimclr.archive._models import load_model, save_model
@@ -16,8 +17,10 @@ from sksimclr.archive._suggest import suggest
 
 __all__ = [
     "Frames",
+    "LabelAgreement",
     "LabelRun",
     "UnreadableFileError",
+    "compare_labels",
     "find_files",
     "label_archive",
     "load_model",

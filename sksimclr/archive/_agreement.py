@@ -1,0 +1,188 @@
+"""How a catalogue's labels agree with those of somebody else, month by month."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import cohen_kappa_score, confusion_matrix
+
+from sksimclr.archive._catalogue import read_catalogue
+
+_COLUMNS = {"site", "time", "label"}
+
+
+@dataclass(frozen=True, eq=False)
+class LabelAgreement:
+    """How two tables of labels agree on the frames that both have.
+
+    Attributes
+    ----------
+    n_frames : int
+        Frames that both tables label.
+    n_only_ours, n_only_theirs : int
+        Labels that the other table has no frame for.
+    agreement : float
+        Part of the frames with one label in both, NaN without frames.
+    kappa : float
+        Cohen's kappa: agreement beyond that of chance, 1 at most; NaN if undefined.
+    labels : list of str
+        Of either table, in the order of `confusion`.
+    months : ndarray of shape (n_months,), datetime64[M]
+    confusion : ndarray of shape (n_months, n_labels, n_labels), int64
+        Number of frames by month, label here and label there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksimclr.archive import LabelAgreement
+    >>> found = LabelAgreement(
+    ...     n_frames=3,
+    ...     n_only_ours=0,
+    ...     n_only_theirs=1,
+    ...     agreement=2 / 3,
+    ...     kappa=0.4,
+    ...     labels=["arc", "moon"],
+    ...     months=np.array(["2014-03"], "datetime64[M]"),
+    ...     confusion=np.array([[[1, 1], [0, 1]]]),
+    ... )
+    >>> int(found.confusion.sum())
+    3
+    """
+
+    n_frames: int
+    n_only_ours: int
+    n_only_theirs: int
+    agreement: float
+    kappa: float
+    labels: list
+    months: np.ndarray
+    confusion: np.ndarray
+
+
+def compare_labels(catalogue, table, *, names=None, tolerance=1.0):
+    """Hold the labels of a catalogue against another table of labels of such frames.
+
+    Parameters
+    ----------
+    catalogue : str or path-like
+        Folder that `label_archive` has written.
+    table : mapping of str to array-like
+        Labels of others: a data frame, an Arrow table, or a dict of columns "site"
+        (codes such as "gill", in either case), "time" (UTC) and "label". Rows without
+        a time or a label do not count.
+    names : mapping of str to str, default=None
+        What their labels are called here, for those that have another name.
+    tolerance : float, default=1.0
+        Seconds, at least 0, by which times of one frame may differ. Each of their rows
+        goes with the frame here that is nearest, and each frame with one row.
+
+    Returns
+    -------
+    LabelAgreement
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such catalogue.
+    ValueError
+        A column is not there, or `tolerance` is negative; or the catalogue is of
+        embeddings alone.
+    OSError
+        A file of the catalogue is damaged.
+
+    See Also
+    --------
+    read_catalogue : The rows of frames.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sksimclr.archive import compare_labels, label_archive
+    >>> from sksimclr.datasets import make_aurora
+    >>> frame = make_aurora(6, size=32, random_state=0).images[:1]
+    >>> folder = tempfile.mkdtemp()
+    >>> np.save(f"{folder}/20140310_060000_gill.npy", frame)
+    >>> model = DummyClassifier().fit(np.zeros((2, 32, 32)), ["arc", "moon"])
+    >>> run = label_archive(model, folder, f"{folder}/catalogue")
+    >>> theirs = {"site": ["GILL"], "time": ["2014-03-10T06:00"], "label": ["Arcs"]}
+    >>> compare_labels(f"{folder}/catalogue", theirs, names={"Arcs": "arc"}).agreement
+    1.0
+    """
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must be at least 0 seconds, got {tolerance!r}.")
+    ours = _columns(read_catalogue(catalogue, columns=sorted(_COLUMNS)), "catalogue")
+    theirs = _columns(table, "table")
+    names = dict(names or {})
+    theirs["label"] = np.array([names.get(x, x) for x in theirs["label"]], dtype=str)
+    first, second = _pairs(ours, theirs, np.timedelta64(round(tolerance * 1e9), "ns"))
+    here, there = ours["label"][first], theirs["label"][second]
+    months, numbers = np.unique(
+        ours["time"][first].astype("datetime64[M]"), return_inverse=True
+    )
+    labels = sorted({*here.tolist(), *there.tolist()})
+    is_one = len(labels) < 2
+    return LabelAgreement(
+        n_frames=len(first),
+        n_only_ours=len(ours["label"]) - len(first),
+        n_only_theirs=len(theirs["label"]) - len(second),
+        agreement=float(np.mean(here == there)) if len(first) else np.nan,
+        kappa=np.nan if is_one else float(cohen_kappa_score(here, there)),
+        labels=labels,
+        months=months,
+        confusion=np.stack(
+            [
+                confusion_matrix(here[numbers == k], there[numbers == k], labels=labels)
+                for k in range(len(months))
+            ]
+        )
+        if len(months)
+        else np.zeros((0, 0, 0), np.int64),
+    )
+
+
+def _columns(table, what):
+    """Return site, time and label of the rows that have time and label, as arrays."""
+    known = list(getattr(table, "column_names", table))  # of Arrow, or of the others
+    missing = sorted(_COLUMNS.difference(known))
+    if missing:
+        raise ValueError(f"The {what} has no columns {missing}; it has {known}.")
+    site, label = (np.asarray(table[name], object) for name in ("site", "label"))
+    time = _as_times(table["time"])
+    is_label = np.array([isinstance(x, (str, int, np.integer)) for x in label], bool)
+    kept = is_label & ~np.isnat(time)
+    return {
+        "site": np.array([str(x).lower() for x in site[kept]], dtype=str),
+        "time": time[kept],
+        "label": np.array([str(x) for x in label[kept]], dtype=str),
+    }
+
+
+def _as_times(column):
+    """Return times as datetime64[ns], UTC."""
+    if hasattr(column, "dt") and getattr(column.dt, "tz", None) is not None:
+        column = column.dt.tz_convert(None)
+    return np.asarray(column).astype("datetime64[ns]")
+
+
+def _pairs(ours, theirs, tolerance):
+    """Return rows of both tables that are one frame, each in one pair at most."""
+    first, second = [], []
+    for site in np.intersect1d(ours["site"], theirs["site"]):
+        here, there = (np.flatnonzero(t["site"] == site) for t in (ours, theirs))
+        here = here[np.argsort(ours["time"][here], kind="stable")]
+        times, wanted = ours["time"][here], theirs["time"][there]
+        after = np.searchsorted(times, wanted).clip(1, max(1, len(times) - 1))
+        before = after - 1
+        after = after.clip(max=len(times) - 1)
+        is_before = wanted - times[before] <= times[after] - wanted
+        nearest = np.where(is_before, before, after)
+        distance = np.abs(times[nearest] - wanted)
+        order = np.argsort(distance, kind="stable")
+        order = order[distance[order] <= tolerance]
+        _, one = np.unique(nearest[order], return_index=True)  # the nearest of several
+        first.append(here[nearest[order][one]])
+        second.append(there[order[one]])
+    if not first:
+        return np.zeros(0, int), np.zeros(0, int)
+    return np.concatenate(first), np.concatenate(second)
