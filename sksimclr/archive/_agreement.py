@@ -65,7 +65,7 @@ def compare_labels(catalogue, table, *, names=None, tolerance=1.0):
     ----------
     catalogue : str or path-like
         Folder that `label_archive` has written.
-    table : mapping of str to array-like
+    table : mapping of str to array-like of shape (n_rows,)
         Labels of others: a data frame, an Arrow table, or a dict of columns "site"
         (codes such as "gill", in either case), "time" (UTC) and "label". Rows without
         a time or a label do not count.
@@ -88,6 +88,8 @@ def compare_labels(catalogue, table, *, names=None, tolerance=1.0):
         embeddings alone.
     OSError
         A file of the catalogue is damaged.
+    ImportError
+        pyarrow is not installed: ``pip install "sksimclr[archive]"``.
 
     See Also
     --------
