@@ -7,14 +7,10 @@ import numpy as np
 
 from sksimclr._commands._report import Report, printable, table
 from sksimclr.archive import find_files, load_model, read_failures, read_frames
-from sksimclr.archive._catalogue import (
-    UNKNOWN,
-    open_rows,
-    read_header,
-    sites_and_dates,
-)
+from sksimclr.archive._catalogue import open_rows, read_header, sites_and_dates
 from sksimclr.archive._models import is_skops, read_note
 from sksimclr.archive._quality import frame_quality
+from sksimclr.archive._schemas import UNKNOWN
 
 _MODELS = (".joblib", ".pickle", ".pkl", ".skops")
 _WORDS = {

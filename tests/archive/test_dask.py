@@ -253,7 +253,7 @@ def failed(error):
 def test_every_loss_of_a_group_counts(pipeline, tmp_path, monkeypatch, error):
     """After three it is divided, after three more a file is tried alone, then named."""
     cluster = Cluster(Labeller(pipeline, embeddings=False), str(tmp_path), client=None)
-    monkeypatch.setattr(cluster, "_send_pipeline", lambda: None)
+    monkeypatch.setattr(cluster, "_send_work", lambda: None)
     (tmp_path / "_files").mkdir()
     files = tuple(str(tmp_path / name) for name in ("a.pgm", "b.pgm"))
     group, n_losses = Group("0123456789abcdef", files, (read_pgm, read_pgm)), 0
@@ -354,7 +354,7 @@ def test_tasks_of_others_are_not_waited_for(pipeline):
 
 def test_it_is_said_which_files_take_long(pipeline, clock):
     """Every ten minutes."""
-    cluster, running = watching(pipeline, Watched(n_ready=1, tasks=["_label-0"]))
+    cluster, running = watching(pipeline, Watched(n_ready=1, tasks=["_do-0"]))
     for _ in range(2):
         assert cluster.reclaim(running) == []
         clock.now += 601

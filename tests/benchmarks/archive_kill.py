@@ -88,7 +88,7 @@ def start(archive, catalogue, how="threads"):
 def state(catalogue):
     """Return the rows of a catalogue, and what is said of its files."""
     from sksimclr.archive import read_catalogue
-    from sksimclr.archive._catalogue import read_files
+    from sksimclr.archive._folder import read_files
 
     return read_catalogue(catalogue), read_files(catalogue).sort_by("file")
 
