@@ -15,6 +15,9 @@ _NAME = re.compile(
     r"(?<!\d)(?P<date>(?:19|20)\d{6})[_T-]?(?P<time>\d{4}(?:\d\d)?)(?!\d)"
     r"(?:_(?!full|wide)(?P<site>[a-zA-Z]{4})(?=[_.]))?"
 )
+_NAME_OF_CDF = re.compile(
+    r"thg_l1_as[fc]_(?P<site>[a-z]{4})_(?P<date>(?:19|20)\d{6})(?P<time>\d\d)_v\d+\."
+)
 _ESCAPED = re.compile(r"\\u(d[89a-f][0-9a-f]{2}|005c)")  # no text of UTF-8
 _LIKE_ESCAPED = re.compile(rf"\\(?={_ESCAPED.pattern[2:]})")
 
@@ -42,6 +45,8 @@ def as_path(text: str) -> str:
 def site_and_time(path: str | os.PathLike[str]) -> tuple[str, np.datetime64]:
     """Return the site and the time in names such as 20140310_0600_gill_themis19_full.
 
+    Or such as thg_l1_asf_gill_2014031006_v01.cdf.
+
     Parameters
     ----------
     path : path-like
@@ -53,7 +58,8 @@ def site_and_time(path: str | os.PathLike[str]) -> tuple[str, np.datetime64]:
     time : datetime64[ns]
         NaT if the name has none, or one that no clock shows.
     """
-    match = _NAME.search(os.path.basename(path))
+    name = os.path.basename(path)
+    match = _NAME.search(name) or _NAME_OF_CDF.match(name)
     if match is None:
         return "", np.datetime64("NaT", "ns")
     date, clock = match["date"], match["time"].ljust(6, "0")

@@ -41,7 +41,7 @@ class Kind:
     header : str
         Name of the file that says what made the folder.
     folders : tuple of str
-        Those of it that there are from the start.
+        Those of it that there are from the start, besides `_files`.
     places : tuple of str
         Patterns of the files of parts.
     place : re.Pattern
@@ -75,7 +75,7 @@ CATALOGUE = Kind(
     settings="fitted pipeline",
     content="rows",
     header="_catalogue.json",
-    folders=(FILES,),
+    folders=(),
     places=("site=*/date=*/[!_.]*.parquet",),
     place=re.compile(rf"site=[^/\\:]+/date=[^/\\:]+/{PART_NAME}\.parquet"),
     check=frame_schema,
@@ -90,7 +90,7 @@ STORE = Kind(
     settings="preprocessor",
     content="frames",
     header="_store.json",
-    folders=(FILES, "frames", "index"),
+    folders=("frames", "index"),
     places=("frames/[!_.]*.npy", "index/[!_.]*.parquet"),
     place=re.compile(rf"frames/{PART_NAME}\.npy|index/{PART_NAME}\.parquet"),
     check=form_of_frames,
@@ -162,12 +162,13 @@ def start(folder, header, kind=CATALOGUE):
         The folder is of another model, or holds something else.
     """
     folder = Path(folder)
-    for name in kind.folders:
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / FILES).mkdir(parents=True, exist_ok=True)
     if not (folder / kind.header).exists():
         text = json.dumps({"format": FORMAT} | header, indent=1) + "\n"
         with replacing(folder / kind.header) as path:
             path.write_text(text)
+    for name in kind.folders:  # by which, without a header, nobody knew the folder
+        (folder / name).mkdir(exist_ok=True)
     found = read_header(folder, kind)
     for name, wanted in header.items():
         if found.get(name) != wanted:

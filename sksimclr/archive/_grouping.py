@@ -50,7 +50,7 @@ def _nights(paths):
             unnamed.setdefault(os.path.dirname(path), []).append(path)
     found, site_before, last, began = [], None, None, None
     for site, time, path in sorted(named):
-        is_new = site != site_before or time - last >= _PAUSE or time - began >= _DAY
+        is_new = site != site_before or time - last > _PAUSE or time - began >= _DAY
         if is_new:
             found.append((site, "", []))
             began = time

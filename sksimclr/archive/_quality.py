@@ -34,8 +34,9 @@ def frame_quality(images, damage=""):
     quality = np.full(len(images), SHORT if damage else GOOD, dtype="<U10")
     if pixels.dtype.kind in "iu":
         largest = np.iinfo(pixels.dtype).max
-        saturated = (pixels == largest).mean(axis=1) >= _SATURATED_PART
-        quality[saturated] = SATURATED
+        bright = np.flatnonzero(pixels.max(axis=1) == largest)  # few, and found fast
+        saturated = (pixels[bright] == largest).mean(axis=1) >= _SATURATED_PART
+        quality[bright[saturated]] = SATURATED
     quality[_is_constant(pixels)] = CONSTANT
     if pixels.dtype.kind == "f":
         quality[~np.isfinite(pixels).all(axis=1)] = UNREADABLE

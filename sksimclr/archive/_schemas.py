@@ -6,6 +6,7 @@ from sksimclr._preprocessing import AuroraPreprocessor
 
 FORMAT = 1
 UNKNOWN = "unknown"  # site or date that a file does not tell
+SHARD_KEY = b"sksimclr_shard"  # in the metadata of a note: what shard the part has
 
 
 def file_schema():
@@ -72,6 +73,7 @@ def form_of_frames(header):
     preprocessor = AuroraPreprocessor(**parameters)
     preprocessor._validate_params()
     shape, dtype = header["frame_shape"], header["dtype"]
-    if shape != 2 * [preprocessor.size] or dtype != preprocessor.dtype:
+    is_right = preprocessor.size and shape == 2 * [preprocessor.size]
+    if not is_right or dtype != preprocessor.dtype:
         raise ValueError(f"frames of {dtype} and shape {shape}")
     return preprocessor, tuple(shape), np.dtype(dtype)
