@@ -84,11 +84,10 @@ def first_byte(file, shape, dtype):
     ValueError
         It has others, or is no shard.
     """
-    found = fortran = None
     file.seek(0)
     try:
         found, fortran, found_dtype, start = npy_header(file.read(4096))
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(_damaged(file, str(error))) from error
     if (found, found_dtype) != (shape, dtype) or fortran:
         raise ValueError(
