@@ -90,44 +90,26 @@ def test_threads_processes_and_cluster_give_the_same_bytes(pipeline, cluster, tm
 
 
 @pytest.mark.parametrize("per_night", [None, 7])
-def test_cluster_packs_the_same_bytes(cluster, own_readers, tmp_path, per_night):
-    """Also when a worker dies; a reader that only this process knows travels along."""
-
-    def read_and_die(path):
-        flag = tmp_path / "dead"
-        if "0604" in str(path) and not flag.exists():
-            flag.touch()
-            os._exit(1)
-        return read_frames(path)
-
+def test_cluster_packs_the_same_bytes(cluster, tmp_path, per_night):
+    """All frames, or some of each night."""
     paths = write_archive(tmp_path / "archive", n_files=10)
     archives.pack(paths, tmp_path / "threads", per_night=per_night)
-    register_reader([".pgm"], read_and_die)
     with Client(cluster) as client:
         client.wait_for_workers(2, timeout=60)
         archives.pack(paths, tmp_path / "cluster", per_night=per_night)
-    assert (tmp_path / "dead").exists()
     assert len(contents(tmp_path / "threads")) > 6
     assert contents(tmp_path / "cluster") == contents(tmp_path / "threads")
 
 
-@pytest.mark.slow
-def test_file_that_kills_its_workers_is_no_frame_of_a_store(
-    client, own_readers, tmp_path
-):
-    """It is named, and the other files of its group are packed."""
-
-    def read_or_die(path):
-        if "0603" in str(path):
-            os._exit(1)
-        return read_frames(path)
-
-    register_reader([".pgm"], read_or_die)
-    write_archive(tmp_path / "archive", n_files=5, sites=("gill",))
-    run = archives.pack(tmp_path / "archive", tmp_path / "out", part_bytes=1 << 30)
+def test_file_whose_workers_died_is_no_frame_of_a_store(tmp_path):
+    """But a failure of it."""
+    archives.pack(write_archive(tmp_path / "archive", 2), tmp_path / "out")
+    group = Group("0123456789abcdef", ("a.pgm",), (read_pgm,), is_suspect=True)
+    part = fail_group(group, str(tmp_path / "out"), "its worker died")
+    assert (part.n_files, part.n_frames, part.n_failures) == (1, 0, 1)
     (failure,) = read_failures(tmp_path / "out").to_pylist()
-    assert "0603" in failure["file"] and "died" in failure["reason"]
-    assert run.n_frames == len(open_frames(tmp_path / "out")) == 4 * archives.N_FRAMES
+    assert failure["reason"] == "its worker died"
+    assert len(open_frames(tmp_path / "out")) == 2 * archives.N_FRAMES
 
 
 def test_work_is_done_by_the_workers(pipeline, client, own_readers, tmp_path):
