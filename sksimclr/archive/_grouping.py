@@ -74,7 +74,8 @@ def groups_to_do(paths, done, part_bytes, work):
     """
     sizes = {path: _size(path) for path in paths}
     if part_bytes is None:
-        part_bytes = min(work.part_bytes, sum(sizes.values()) // _N_PARTS)
+        low, high = work.part_bytes
+        part_bytes = min(max(sum(sizes.values()) // _N_PARTS, low), high)
     for units in work.divide(paths):
         files, n_bytes = [], 0
         for unit in units:

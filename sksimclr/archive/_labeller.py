@@ -26,7 +26,7 @@ class Labeller:
     """
 
     kind = CATALOGUE
-    part_bytes = 1 << 27  # of the files of a part, an hour of THEMIS
+    part_bytes = 0, 1 << 27  # at least and at most, of files; an hour of THEMIS
     divide = staticmethod(by_folder)
 
     def __init__(self, pipeline, *, embeddings):

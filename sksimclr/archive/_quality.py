@@ -34,9 +34,11 @@ def frame_quality(images, damage=""):
     quality = np.full(len(images), SHORT if damage else GOOD, dtype="<U10")
     if pixels.dtype.kind in "iu":
         largest = np.iinfo(pixels.dtype).max
-        bright = np.flatnonzero(pixels.max(axis=1) == largest)  # few, and found fast
-        saturated = (pixels[bright] == largest).mean(axis=1) >= _SATURATED_PART
-        quality[bright[saturated]] = SATURATED
+        least = _SATURATED_PART * pixels.shape[1]
+        # one by one, and few: many times as fast as all at once
+        for row in np.flatnonzero(pixels.max(axis=1) == largest):
+            if np.count_nonzero(pixels[row] == largest) >= least:
+                quality[row] = SATURATED
     quality[_is_constant(pixels)] = CONSTANT
     if pixels.dtype.kind == "f":
         quality[~np.isfinite(pixels).all(axis=1)] = UNREADABLE

@@ -492,4 +492,4 @@ def test_pack_frames_has_a_default_size(archive, tmp_path):
     pack_frames(archive, tmp_path / "out", n_threads=1)
     store = open_frames(tmp_path / "out")
     assert store.shape == (30, 64, 64) and store.dtype == np.uint8
-    assert len(store.shard_lengths) == 6 and START <= store.times.min()
+    assert len(store.shard_lengths) == 1 and START <= store.times.min()
