@@ -29,6 +29,8 @@ class PackedPart(Part):
         The store.
     """
 
+    share = 1 / 16  # while they are in the cache
+
     def __init__(self, packer, group, folder):
         super().__init__()
         self.every = packer.every

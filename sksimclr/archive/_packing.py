@@ -201,7 +201,7 @@ class Packer:
     """
 
     kind = STORE
-    part_bytes = 1 << 24, 1 << 30  # at least and at most, of files
+    part_bytes = 1 << 26, 1 << 30  # at least and at most, of files
 
     def __init__(self, preprocessor, every, quality, per_night):
         if preprocessor is None:

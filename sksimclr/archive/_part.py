@@ -173,6 +173,7 @@ class Part(ABC):
     """
 
     every = 1  # of all frames, each such one is worked on
+    share = 1  # of the most frames that are worked on together, as many are enough
 
     def __init__(self, *, on_gpu=False):
         self.files = []
@@ -253,7 +254,8 @@ class Part(ABC):
         if self._waiting and self._waiting[0].form != piece.form:
             self.work_on_waiting()
         self._waiting.append(piece)
-        if sum(map(len, self._waiting)) >= self._n_together(piece.images):
+        enough = self.share * self._n_together(piece.images)
+        if sum(map(len, self._waiting)) >= enough:
             self.work_on_waiting()
         elif not is_alone:  # or all frames of its file would wait with it
             self._waiting[-1] = replace(piece, images=piece.images.copy())
