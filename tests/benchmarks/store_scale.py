@@ -1,4 +1,4 @@
-"""Memory and time per frame of `pack_frames` over a million frames, and of reading them.
+"""Memory and time per frame of packing a million frames, and of reading them.
 
 Run as ``python tests/benchmarks/store_scale.py``. Simulated files of 100 frames of 64 x
 64 pixels, links to a few that differ, are packed into a store of 64 pixels, 4 GB. While
