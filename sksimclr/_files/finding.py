@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 from sksimclr._files.file_names import absolute
 from sksimclr._files.readers import known_readers
 
+_STORE = "_store.json"  # what a store of frames is known by
+
 
 def find_files(
     where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
@@ -21,9 +23,9 @@ def find_files(
     where : str, path-like, or sequence of them
         Files, which are kept whatever their names are, and folders, which are searched
         with all folders in them. Of a folder, these files are left out: those for
-        whose names there is no reader, hidden ones, THEMIS's ``_wide_`` variants, and
+        whose names there is no reader, hidden ones, THEMIS's ``_wide_`` variants,
         those of which the same folder has the compressed form too (``.pgm`` beside
-        ``.pgm.gz``).
+        ``.pgm.gz``), and all in a store of `pack_frames`.
 
     Returns
     -------
@@ -80,6 +82,9 @@ def _in_folder(top: str) -> Iterator[str]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        if _STORE in names:  # frames of others that were packed
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         lower = {name: name.lower() for name in names}
         wanted = {low for low in lower.values() if low.endswith(suffixes)}

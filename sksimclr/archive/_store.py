@@ -40,8 +40,6 @@ def open_frames(store):
         There is no such store, or a part of it is gone.
     ValueError
         The store is of a later version, or what it says of itself is damaged.
-    OSError
-        A Parquet file of the store is damaged.
     ImportError
         pyarrow is not installed: ``pip install "sksimclr[archive]"``.
 
@@ -96,6 +94,23 @@ class FrameStore:
         What made the frames: with it, others become such as these.
     shard_lengths : ndarray of shape (n_shards,), int64
         Number of frames of each shard, in the order of rows.
+    times : ndarray of shape (n,), datetime64[ns]
+        Start of each exposure, UTC, NaT where unknown; read when first asked for.
+    sites : ndarray of shape (n,), str
+        Station of each frame, "unknown" where unknown; likewise.
+    sequences : ndarray of shape (n,), int64
+        Which frames are moments of one sky, as `time_sequences` finds them; likewise.
+    index : pyarrow.Table
+        All columns that `pack_frames` describes, read anew each time.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such store, or a part of it is gone.
+    ValueError
+        The store is of a later version, or what it says of itself is damaged.
+    ImportError
+        pyarrow is not installed: ``pip install "sksimclr[archive]"``.
 
     See Also
     --------
@@ -211,27 +226,24 @@ class FrameStore:
 
     @property
     def index(self):
-        """Rows of the frames, a `pyarrow.Table`, read anew each time.
-
-        `pack_frames` describes the columns.
-        """
+        """Rows of the frames, a table of pyarrow."""
         return self._columns(index_schema().names)
 
     @cached_property
     def times(self):
-        """Start of each exposure, UTC, (n,) datetime64[ns]; NaT where unknown."""
+        """Start of each exposure."""
         times = self._columns(["time"])["time"].to_numpy()
         return times.astype("datetime64[ns]", copy=False)
 
     @cached_property
     def sites(self):
-        """Station of each frame, (n,) str; "unknown" where unknown."""
+        """Station of each frame."""
         names, numbers = self._numbered_sites()
         return names[numbers]
 
     @cached_property
     def sequences(self):
-        """Which frames are moments of one sky, (n,) int64: as of `time_sequences`."""
+        """Which frames are moments of one sky."""
         windows = self._columns(["sequence"])["sequence"]
         is_alone = windows.is_null().to_numpy()
         windows = windows.fill_null(0).to_numpy().copy()

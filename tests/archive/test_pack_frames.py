@@ -362,6 +362,18 @@ def test_second_run_does_what_is_new(archive, tmp_path):
     assert names == sorted(names) and "atha" in names[0]
 
 
+def test_store_in_the_archive_is_no_part_of_it(archive, tmp_path):
+    """Neither of the next run, nor of a catalogue."""
+    pack(archive, tmp_path / "elsewhere")
+    for _ in range(2):
+        run = pack(archive, archive / "store")
+    assert (run.n_files, run.n_skipped) == (0, 6)
+    assert contents(archive / "store") == contents(tmp_path / "elsewhere")
+    label_archive(archives.fitted_pipeline(), archive, archive / "catalogue")
+    files = read_catalogue(archive / "catalogue")["file"].to_pylist()
+    assert {Path(file).parent for file in files} == {archive}
+
+
 def test_failures_are_read_again_on_request(archive, tmp_path):
     """A file that was mended gets its frames."""
     path = min(archive.iterdir())
