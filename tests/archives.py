@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from tiny import tiny_simclr
 
 from sksimclr import AuroraPreprocessor
-from sksimclr.archive import label_archive
+from sksimclr.archive import label_archive, pack_frames
 from sksimclr.datasets import make_aurora
 
 SIZE = 16  # of frames, pixels
@@ -71,20 +71,39 @@ def contents(catalogue):
 
 def start(archive, catalogue, task="nothing"):
     """Start a process that labels an archive; `task` is a function of this module."""
-    return start_process(_label, archive, catalogue, task)
+    return start_process(_run, _label, archive, catalogue, task)
 
 
-def _label(archive, catalogue, task):
+def start_packing(archive, store, task="nothing", **params):
+    """Start a process that packs an archive."""
+    return start_process(_run, _pack, archive, store, task, params)
+
+
+def _run(function, archive, output, task, *params):
     """Do what a script of a user's does."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # not as in the background
     name, *argument = task.split()
     globals()[name](*argument)
     torch.set_num_threads(1)  # as in the tests; bits of what is fitted depend on it
-    pipeline = fitted_pipeline()
     try:
-        label_archive(pipeline, archive, catalogue, part_bytes=PART_BYTES)
+        function(archive, output, *params)
     except KeyboardInterrupt:
         sys.exit(STOPPED)
+
+
+def _label(archive, catalogue):
+    label_archive(fitted_pipeline(), archive, catalogue, part_bytes=PART_BYTES)
+
+
+def pack(archive, store, **params):
+    """Pack frames of 8 pixels, in small parts."""
+    small = AuroraPreprocessor(size=8, dtype="uint8")
+    params = {"preprocessor": small, "part_bytes": PART_BYTES} | params
+    return pack_frames(archive, store, **params)
+
+
+def _pack(archive, store, params):
+    pack(archive, store, **params)
 
 
 def nothing():

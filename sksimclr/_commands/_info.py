@@ -1,4 +1,4 @@
-"""``sksimclr info``: what a file of frames, a model or a catalogue holds."""
+"""``sksimclr info``: what a file of frames, a model, a catalogue or a store holds."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,15 +7,18 @@ import numpy as np
 
 from sksimclr._commands._report import Report, printable, table
 from sksimclr._files.finding import left_out
-from sksimclr.archive import find_files, load_model, read_failures, read_frames
-from sksimclr.archive._catalogue import (
-    UNKNOWN,
-    open_rows,
-    read_header,
-    sites_and_dates,
+from sksimclr.archive import (
+    find_files,
+    load_model,
+    open_frames,
+    read_failures,
+    read_frames,
 )
+from sksimclr.archive._catalogue import open_rows, sites_and_dates
+from sksimclr.archive._folder import CATALOGUE, STORE, read_header
 from sksimclr.archive._models import is_skops, read_note
 from sksimclr.archive._quality import frame_quality
+from sksimclr.archive._schemas import UNKNOWN
 
 _MODELS = (".joblib", ".pickle", ".pkl", ".skops")
 _WORDS = {
@@ -24,6 +27,7 @@ _WORDS = {
     "n_failures": "failed files",
     "n_features": "embedding",
     "n_epochs": "epochs",
+    "n_shards": "shards",
     "n_dates": "days",
     "dtype": "type",
 }
@@ -36,6 +40,8 @@ def run(args):
         raise ValueError(f"{args.file!r} is neither a file nor a folder.")
     if (path / "_catalogue.json").exists():
         data = _catalogue(path)
+    elif (path / "_store.json").exists():
+        data = _store(path)
     elif path.is_dir():
         data = _folder(path)
     elif path.suffix in _MODELS or is_skops(path):
@@ -112,7 +118,7 @@ def _model(path, args):
 
 def _catalogue(path):
     """Describe a catalogue."""
-    header, rows = read_header(path), open_rows(path)
+    header, rows = read_header(path, CATALOGUE), open_rows(path)
     found = sites_and_dates(rows)
     dates = sorted({date for _, date in found} - {UNKNOWN})
     return {
@@ -127,6 +133,26 @@ def _catalogue(path):
         "n_features": header["n_features"],
         "model": header["model"],
         "columns": rows.schema.names,
+    }
+
+
+def _store(path):
+    """Describe a store."""
+    header, frames = read_header(path, STORE), open_frames(path)
+    known = frames.times[~np.isnat(frames.times)]
+    return {
+        "kind": "store",
+        "n_frames": len(frames),
+        "n_failures": read_failures(path).num_rows,
+        "n_shards": len(frames.shard_lengths),
+        "frame_shape": list(frames.shape[1:]),
+        "dtype": str(frames.dtype),
+        "sites": np.unique(frames.sites).tolist(),
+        "first_time": str(known.min()) if len(known) else None,
+        "last_time": str(known.max()) if len(known) else None,
+        "every": header["every"],
+        "quality": header["quality"],
+        "per_night": header["per_night"],
     }
 
 

@@ -3,12 +3,12 @@
 import dataclasses
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from sklearn.pipeline import Pipeline
 
-from sksimclr._commands._report import SOME_FAILED, Report, duration, failures_text
+from sksimclr._commands._report import SOME_FAILED, Report, run_text
 from sksimclr._machine.memory import keep_freed_memory
 from sksimclr.archive import label_archive, load_model, read_failures
 
@@ -25,9 +25,7 @@ def run(args):
             f"{args.model!r} has no classifier, so it gives embeddings but no labels. "
             "Train one with `sksimclr train --labels`, or use `sksimclr embed`."
         )
-    if not args.scheduler:
-        keep_freed_memory()
-    with _cluster(args.scheduler) if args.scheduler else nullcontext():
+    with workers_at(args.scheduler):
         done = label_archive(
             model,
             args.files,
@@ -39,7 +37,9 @@ def run(args):
         )
     failures = read_failures(args.output).to_pylist()
     data = {"catalogue": args.output, **dataclasses.asdict(done), "failures": failures}
-    return Report(data, _text(args, done, failures), SOME_FAILED if failures else 0)
+    verb = "Embedded" if args.command == "embed" else "Labelled"
+    text = run_text(done, verb, "catalogue", args.output, failures)
+    return Report(data, text, SOME_FAILED if failures else 0)
 
 
 def _without_classifier(model):
@@ -55,8 +55,12 @@ def _without_classifier(model):
 
 
 @contextmanager
-def _cluster(address):
-    """Make a Dask cluster the one that works, and wait until it has a worker."""
+def workers_at(address):
+    """Let the Dask cluster at an address work, when it has a worker; None: threads."""
+    if address is None:
+        keep_freed_memory()
+        yield
+        return
     from distributed import Client
 
     try:
@@ -83,23 +87,3 @@ def _wait_for(path):
         if time.monotonic() > end:
             raise FileNotFoundError(f"no such file after {_PATIENCE} s")
         time.sleep(0.1)
-
-
-def _text(args, done, failures):
-    """Return what was done, in words."""
-    verb = "Embedded" if args.command == "embed" else "Labelled"
-    if done.n_files == 0:
-        lines = [f"Nothing to do: the catalogue has all {done.n_skipped} files."]
-    else:
-        speed = done.n_frames / max(done.seconds, 1e-9)
-        lines = [
-            f"{verb} {done.n_frames} frames of {done.n_files} files in "
-            f"{duration(done.seconds)}, {speed:.3g} frames/s."
-        ]
-        if done.n_skipped:
-            lines.append(f"An earlier run had done {done.n_skipped} files.")
-    lines.append(f"Catalogue: {args.output}")
-    if failures:
-        lines.append(failures_text(failures))
-        lines.append("--retry-failures reads those again that gave no frame.")
-    return "\n".join(lines)

@@ -28,7 +28,14 @@ def make_parser():
     version = import_module("sksimclr").__version__
     parser.add_argument("--version", action="version", version=f"sksimclr {version}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_label, _add_embed, _add_train, _add_summary, _add_info):
+    for add in (
+        _add_label,
+        _add_embed,
+        _add_pack,
+        _add_train,
+        _add_summary,
+        _add_info,
+    ):
         add(commands)
     return parser
 
@@ -93,14 +100,20 @@ def _add_archive(parser):
     parser.add_argument(
         "model", metavar="MODEL", type=_path, help="file of a fitted pipeline"
     )
+    _add_run(parser, "catalogue")
+    _add_trust(parser)
+
+
+def _add_run(parser, name):
+    """Add what all commands share that stream an archive to a folder."""
     _add_files(parser)
     parser.add_argument(
         "-o",
         "--output",
-        metavar="CATALOGUE",
+        metavar=name.upper(),
         type=_path,
         required=True,
-        help="folder of the catalogue, which is made, or gone on with",
+        help=f"folder of the {name}, which is made, or gone on with",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -121,8 +134,48 @@ def _add_archive(parser):
         action="store_true",
         help="read files again from which an earlier run got no frame",
     )
-    _add_trust(parser)
     _add_quiet(parser)
+
+
+def _add_pack(commands):
+    parser = _add(
+        commands,
+        "pack",
+        "_pack",
+        "reduce the frames of an archive once, into a store to train on",
+        "  sksimclr pack /data/themis -o store\n"
+        "  sksimclr pack /data/themis -o store --size 128 --per-night 200\n"
+        "  sksimclr pack /data/themis -o store --every 10 --quality good",
+        _AGAIN,
+    )
+    _add_run(parser, "store")
+    parser.add_argument(
+        "--size",
+        metavar="PIXELS",
+        type=_positive,
+        default=64,
+        help="side of the frames in the store (default: 64)",
+    )
+    parser.add_argument(
+        "--every",
+        metavar="N",
+        type=_positive,
+        default=1,
+        help="take each N-th frame alone (default: 1)",
+    )
+    parser.add_argument(
+        "--quality",
+        action="append",
+        choices=("good", "saturated", "short"),
+        help="take frames of this quality alone; may be given more than once "
+        "(default: all three)",
+    )
+    parser.add_argument(
+        "--per-night",
+        metavar="N",
+        type=_positive,
+        help="take at most N frames of each night of a station, spread evenly over it",
+    )
 
 
 def _add_train(commands):
@@ -239,10 +292,11 @@ def _add_info(commands):
         commands,
         "info",
         "_info",
-        "say what a file of frames, a model or a catalogue holds",
+        "say what a file of frames, a model, a catalogue or a store holds",
         "  sksimclr info 20140310_0600_gill_themis19_full.pgm.gz\n"
         "  sksimclr info aurora.skops\n"
-        "  sksimclr info catalogue",
+        "  sksimclr info catalogue\n"
+        "  sksimclr info store",
     )
     parser.add_argument("file", metavar="FILE", type=_path, help="a file, or a folder")
     _add_trust(parser)

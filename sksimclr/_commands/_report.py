@@ -98,3 +98,35 @@ def duration(seconds):
     if minutes < 60:
         return f"{minutes} min {seconds} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def run_text(done, verb, place, output, failures):
+    """Return what a run over an archive did, in words.
+
+    Parameters
+    ----------
+    done : LabelRun or PackRun
+    verb : str
+        Such as "Labelled".
+    place : str
+        "catalogue" or "store".
+    output : str
+        Its path.
+    failures : list of dict
+        As `failures_text` takes them.
+    """
+    if done.n_files == 0:
+        lines = [f"Nothing to do: the {place} has all {done.n_skipped} files."]
+    else:
+        speed = done.n_frames / max(done.seconds, 1e-9)
+        lines = [
+            f"{verb} {done.n_frames} frames of {done.n_files} files in "
+            f"{duration(done.seconds)}, {speed:.3g} frames/s."
+        ]
+        if done.n_skipped:
+            lines.append(f"An earlier run had done {done.n_skipped} files.")
+    lines.append(f"{place.capitalize()}: {output}")
+    if failures:
+        lines.append(failures_text(failures))
+        lines.append("--retry-failures reads those again that gave no frame.")
+    return "\n".join(lines)

@@ -1,6 +1,5 @@
 """The frames to train on: those with labels, and as many others as memory holds."""
 
-import heapq
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from sksimclr._preprocessing import AuroraPreprocessor
 from sksimclr.archive import UnreadableFileError, read_frames
+from sksimclr.archive._even_sample import EvenSample
 from sksimclr.archive._quality import WITHOUT_LABEL, frame_quality
 
 _MOST_BYTES = 2 << 30  # of preprocessed frames, unless their number is given
@@ -77,7 +77,7 @@ def read_training_frames(files, labels, *, max_frames=None, quiet=False):
                 preprocessor = AuroraPreprocessor().fit(frames.images)
                 most = most or _n_that_fit(frames.images.shape)
                 n_labels = sum(map(len, labels.values()))
-                kept = _Kept(max(most, n_labels), _form_of_result(frames.images))
+                kept = EvenSample(max(most, n_labels), _form_of_result(frames.images))
             if len(frames):
                 _check_form(frames.images, preprocessor)
         except (UnreadableFileError, OSError) as error:
@@ -147,54 +147,3 @@ def _add(frames, labels, path, preprocessor, kept):
     for image, number in zip(images, numbers.tolist(), strict=True):
         label = labels[number].name if number in labels else None
         kept.add(image, (label, frames.times[number], frames.site))
-
-
-class _Kept:
-    """At most so many of a stream of images, spread evenly over it.
-
-    The n-th one is kept before others whose number, its bits in reverse order, is
-    larger: 0, the half, the quarters, the eighths, ... Images with a label come first.
-    """
-
-    def __init__(self, most, shape):
-        self._most = most
-        self._images = np.empty((0, *shape), np.float32)
-        self._notes = []
-        self._heap = []  # (how much it is wanted, its place)
-        self.n_seen = 0
-
-    @property
-    def n(self):
-        """How many there are."""
-        return len(self._heap)
-
-    def add(self, image, note):
-        """Keep an image and a note, maybe instead of others."""
-        is_labelled = note[0] is not None
-        wanted = (is_labelled, -int(f"{self.n_seen:040b}"[::-1], 2))
-        self.n_seen += 1
-        if self.n < self._most:
-            place = self.n
-            self._make_room()
-            heapq.heappush(self._heap, (wanted, place))
-        elif wanted > self._heap[0][0]:
-            place = self._heap[0][1]
-            heapq.heapreplace(self._heap, (wanted, place))
-        else:
-            return
-        self._images[place], self._notes[place] = image, note
-
-    def _make_room(self):
-        """Have a place for one more."""
-        self._notes.append(None)
-        if self.n == len(self._images):
-            n_places = min(self._most, max(16, 2 * self.n))
-            self._images.resize((n_places, *self._images.shape[1:]), refcheck=False)
-
-    def arrays(self):
-        """Return images, labels, times and sites."""
-        labels, times, sites = zip(*self._notes, strict=True)
-        found = np.empty(self.n, object)
-        found[:] = labels
-        times = np.array(times, "datetime64[ns]")
-        return self._images[: self.n], found, times, np.array(sites)

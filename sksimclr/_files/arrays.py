@@ -43,7 +43,7 @@ def read_npy(path: Path) -> Frames:
         It is no such array.
     """
     data = read_bytes(path)
-    shape, fortran, dtype, start = _header(data)
+    shape, fortran, dtype, start = npy_header(data)
     frame_bytes = dtype.itemsize * math.prod(shape[1:])
     expected, got = frame_bytes * shape[0], len(data) - start
     if got < expected and (fortran or got < frame_bytes):
@@ -60,10 +60,11 @@ def read_npy(path: Path) -> Frames:
     return named_frames(path, array, damage)
 
 
-def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+def npy_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Return shape, whether columns come first, dtype and start of an array's values.
 
-    Raises a ValueError for what is not an array of images; one (H, W) gets an axis.
+    Raises a ValueError for what is not an array of images; one (H, W) gets an axis. The
+    first kilobytes of the file will do.
     """
     file = io.BytesIO(data[: 1 << 16])
     n_bytes = 2 if np.lib.format.read_magic(file) == (1, 0) else 4

@@ -77,6 +77,8 @@ def as_path(text: str) -> str:
 def site_and_time(path: str | os.PathLike[str]) -> tuple[str, np.datetime64]:
     """Return the site and the time in names such as 20140310_0600_gill_themis19_full.
 
+    Or such as thg_l1_asf_gill_2014031006_v01.cdf.
+
     Parameters
     ----------
     path : path-like

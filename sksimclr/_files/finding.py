@@ -14,6 +14,7 @@ from sksimclr._files.readers import known_readers
 _COMPRESSED = (".gz", ".fz")
 _VERSION = re.compile(r"[_-]v(\d{1,3})(?=\.)")
 _COPY = re.compile(r"(?: ?\(\d+\)| - copy| copy)(?=\.)")  # as file managers name them
+_STORE = "_store.json"  # what a store of frames is known by
 
 
 def find_files(
@@ -32,7 +33,8 @@ def find_files(
         - those whose names say that they show no sky: spectra, keograms, masks, dark
           and bias frames, THEMIS's ``_wide_`` variants;
         - those that the same folder has compressed too (``.pgm`` beside ``.pgm.gz``),
-          in a later version (``_v01`` beside ``_v02``), or without ``(1)`` in the name.
+          in a later version (``_v01`` beside ``_v02``), or without ``(1)`` in the name;
+        - all in a store of `pack_frames`.
 
     Returns
     -------
@@ -111,6 +113,10 @@ def _in_folder(top: str) -> Iterator[tuple[str, str]]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        if _STORE in names:  # frames of others that were packed
+            folders.clear()
+            yield os.path.join(folder, _STORE), "a store of frames"
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         lower = {name: name.lower() for name in names}
         wanted = {low for low in lower.values() if low.endswith(suffixes)}

@@ -5,21 +5,17 @@ what is done, and what could not be read. Everything else is one Parquet data se
 partitioned by site and date.
 """
 
-import json
 import os
-import re
-from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
 
-from sksimclr._machine.writing import replacing
-
-FORMAT = 1
-UNKNOWN = "unknown"  # site or date that a file does not tell
-HEADER = "_catalogue.json"
-_LOCK = "_lock"
-FILES = "_files"
-PART_NAME = r"part-[0-9a-f]{16}(-\d+)?\.parquet"  # of rows, and of the note of them
+from sksimclr.archive import _folder
+from sksimclr.archive._folder import (
+    CATALOGUE,
+    damage_named,
+    files_of_parts,
+    parquet_format,
+    read_files,
+)
+from sksimclr.archive._schemas import frame_schema
 
 
 def read_catalogue(catalogue, *, columns=None):
@@ -95,20 +91,20 @@ def read_failures(catalogue):
     Parameters
     ----------
     catalogue : str or path-like
-        Folder that `label_archive` has written.
+        Folder that `label_archive` has written, or a store of `pack_frames`.
 
     Returns
     -------
     pyarrow.Table
         Ordered by file: "file", its absolute path; "n_frames" that it gave to the
-        catalogue; "reason". Where ``n_frames > 0`` a part was read and is labelled.
+        catalogue or store; "reason". Where ``n_frames > 0`` a part was read.
 
     Raises
     ------
     FileNotFoundError
         There is no such catalogue.
     ValueError
-        The catalogue is of a later version.
+        The catalogue is of a later version, or its header is damaged.
     OSError
         A file of the catalogue is damaged.
     ImportError
@@ -135,15 +131,6 @@ def read_failures(catalogue):
     return table.filter(pc.field("reason") != "").sort_by("file")
 
 
-def require_pyarrow():
-    """Raise an ImportError that says what to install, unless there is pyarrow."""
-    if find_spec("pyarrow") is None:
-        raise ImportError(
-            "Catalogues are Parquet files, which need pyarrow: "
-            'pip install "sksimclr[archive]".'
-        )
-
-
 def open_rows(catalogue):
     """Return the `pyarrow.dataset.Dataset` of the frames of a catalogue."""
     import pyarrow as pa
@@ -154,36 +141,17 @@ def open_rows(catalogue):
     for key in keys:
         schema = schema.append(key)
     return ds.dataset(
-        [os.fspath(path) for path in row_files(catalogue)],
+        [os.fspath(path) for path in files_of_parts(catalogue)],
         schema=schema,
-        format=_format(),
+        format=parquet_format(),
         partitioning=ds.partitioning(keys, flavor="hive"),
         partition_base_dir=os.path.expanduser(catalogue),
     )
 
 
-def _folder(catalogue):
-    """Return the path of a catalogue."""
-    return Path(os.path.expanduser(catalogue))
-
-
-def row_files(catalogue):
-    """Return the Parquet files of rows, sorted; others may have rewritten them."""
-    paths = _folder(catalogue).glob("site=*/date=*/[!_.]*.parquet")
-    return sorted(path for path in paths if path.is_file())
-
-
-def is_part(path):
-    """Tell by its name whether a path is a file of rows of ours, or their note."""
-    return re.fullmatch(PART_NAME, path.name) is not None and path.is_file()
-
-
-def _format():
-    """Return how Parquet files are read: with a look at their checksums."""
-    import pyarrow.dataset as ds
-
-    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-    return ds.ParquetFileFormat(default_fragment_scan_options=options)
+def read_header(catalogue):
+    """Return what `_catalogue.json` says."""
+    return _folder.read_header(catalogue, CATALOGUE)
 
 
 def sites_and_dates(rows):
@@ -199,162 +167,3 @@ def sites_and_dates(rows):
     parts = (part.partition_expression for part in rows.get_fragments())
     keys = map(ds.get_partition_keys, parts)
     return {(key["site"], key["date"]) for key in keys}
-
-
-def read_files(catalogue):
-    """Return the table of the input files that are done."""
-    import pyarrow.dataset as ds
-
-    read_header(catalogue)
-    notes = sorted(filter(is_part, (_folder(catalogue) / FILES).glob("*")))
-    notes = [os.fspath(path) for path in notes]
-    files = ds.dataset(notes, schema=file_schema(), format=_format())
-    with damage_named(files):
-        return files.to_table()
-
-
-@contextmanager
-def damage_named(rows):
-    """Name the damaged file when reading a `pyarrow.dataset.Dataset` fails.
-
-    Raises
-    ------
-    OSError
-        A file is damaged.
-    """
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        for part in rows.get_fragments():
-            try:
-                part.to_table(schema=rows.schema)
-            except (pa.ArrowException, OSError) as cause:
-                raise OSError(
-                    f"The catalogue's file {part.path!r} is damaged: {cause}. Delete "
-                    "it, and call label_archive again, with all its files: that "
-                    "labels anew what is missing."
-                ) from error
-        raise
-
-
-def read_header(catalogue):
-    """Return what `_catalogue.json` says."""
-    require_pyarrow()
-    path = _folder(catalogue) / HEADER
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{str(catalogue)!r} is no catalogue: it has no {HEADER}. Make one with "
-            "sksimclr.archive.label_archive or `sksimclr label`."
-        )
-    try:
-        header = json.loads(path.read_text())
-        n_format = int(header["format"])
-        frame_schema(header)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{str(path)!r} is damaged: expected what label_archive writes, got "
-            f"{error!r}. Put it back from a copy of it, or of another catalogue of the "
-            "same model."
-        ) from error
-    if n_format > FORMAT:
-        raise ValueError(
-            f"{str(path)!r} has format {n_format}, this version of sksimclr "
-            f"knows formats up to {FORMAT}. Use a newer version."
-        )
-    return header
-
-
-def frame_schema(header):
-    """Return the schema of the rows of frames, without the partition columns."""
-    import pyarrow as pa
-
-    fields = [
-        ("file", pa.string()),
-        ("frame", pa.int32()),
-        ("time", pa.timestamp("ns", "UTC")),
-    ]
-    classes = header["classes"]
-    if classes is not None:
-        fields.append(("label", pa.array(classes).type))
-        if header["probabilities"]:
-            fields += [(f"probability_{name}", pa.float32()) for name in classes]
-    fields += [("quality", pa.string()), ("model", pa.string())]
-    if header["n_features"]:
-        # not of fixed size: pyarrow 16 to 23 cannot read those with nulls among them
-        fields.append(("embedding", pa.list_(pa.float16())))
-    return pa.schema(fields)
-
-
-def file_schema():
-    """Return the schema of the rows of input files, which are notes of parts."""
-    import pyarrow as pa
-
-    return pa.schema(
-        [("file", pa.string()), ("n_frames", pa.int32()), ("reason", pa.string())]
-    )
-
-
-def start(catalogue, header):
-    """Begin a catalogue, or go on with one that the same model has begun.
-
-    Raises
-    ------
-    ValueError
-        The catalogue is of another model, or holds other columns.
-    """
-    folder = Path(catalogue)
-    (folder / FILES).mkdir(parents=True, exist_ok=True)
-    if not (folder / HEADER).exists():
-        text = json.dumps({"format": FORMAT} | header, indent=1) + "\n"
-        with replacing(folder / HEADER) as path:
-            path.write_text(text)
-    found = read_header(folder)
-    for name, wanted in header.items():
-        if found.get(name) != wanted:
-            raise ValueError(
-                f"The catalogue {str(folder)!r} was begun with {name}="
-                f"{found.get(name)!r}, this run has {name}={wanted!r}. Go on with the "
-                "same fitted pipeline and settings, or write to another folder."
-            )
-
-
-@contextmanager
-def locked(catalogue):
-    """Keep other runs away from a catalogue; a killed process keeps nobody away.
-
-    Raises
-    ------
-    FileExistsError
-        The folder holds something else.
-    RuntimeError
-        Another run writes to it.
-    """
-    folder = Path(catalogue)
-    names = [path.name for path in folder.glob("*")]
-    if HEADER not in names and not all(name.startswith("_") for name in names):
-        raise FileExistsError(
-            f"{str(folder)!r} is no catalogue, and not empty. Give the path of a "
-            "catalogue to go on with, or of a folder that does not exist."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows has none
-        yield
-        return
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RuntimeError(
-                f"Another run is writing to the catalogue {str(folder)!r}. Wait "
-                "until it has ended, or write to another folder."
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(lock)

@@ -9,17 +9,18 @@ from uuid import uuid4
 
 from distributed import CancelledError, KilledWorker, WorkerPlugin, get_worker
 
-from sksimclr.archive._part import fail_group, label_group, process_restored
+from sksimclr.archive._folder import kind_of
+from sksimclr.archive._part import do_group, fail_group, process_restored
 
 _N_LOSSES = 3  # of a group, after which it is not tried again as it is
-_N_TRIES = 5  # to give the pipeline to all workers, while some of them die
+_N_TRIES = 5  # to give the work to all workers, while some of them die
 _PAUSE = 1  # seconds between these
 _LONGEST = 3600  # seconds to wait for any worker
 _SILENT = 600  # seconds without a result, after which it is said what is waited for
 
 
 class Cluster:
-    """The workers of a Dask cluster, each of which has the pipeline.
+    """The workers of a Dask cluster, each of which has the pipeline or preprocessor.
 
     Attributes
     ----------
@@ -28,8 +29,8 @@ class Cluster:
         to blame, so they get another chance, with nothing beside them.
     """
 
-    def __init__(self, labeller, catalogue, client):
-        self._labeller, self._catalogue = labeller, catalogue
+    def __init__(self, work, folder, client):
+        self._work, self._folder = work, folder
         self._client = client
         self._name = f"sksimclr-{uuid4().hex}"  # of this run alone
         self._alone_since = self._silent_since = None
@@ -41,9 +42,9 @@ class Cluster:
 
     @contextmanager
     def at_work(self):
-        """Send the pipeline to all workers; cancel what is not done on the way out."""
+        """Send the work to all workers; cancel what is not done on the way out."""
         with process_restored():  # workers may be threads of this process
-            self._send_pipeline()
+            self._send_work()
             executor = self._executor = self._client.get_executor(pure=False)
             try:
                 yield
@@ -52,11 +53,12 @@ class Cluster:
                 with suppress(Exception):  # the cluster may be what ended the run
                     self._client.unregister_worker_plugin(self._name)
 
-    def _send_pipeline(self):
-        """Give the pipeline to all workers; the scheduler gives it to those to come."""
+    def _send_work(self):
+        """Give the work to all workers; the scheduler gives it to those to come."""
+        kind = kind_of(self._folder)
         for k in range(_N_TRIES):
             try:
-                plugin = _Pipeline(self._labeller)
+                plugin = _Plugin(self._work)
                 self._client.register_plugin(plugin, name=self._name)
                 return
             except ImportError:
@@ -64,16 +66,16 @@ class Cluster:
             except Exception as error:  # of many classes, when a worker dies meanwhile
                 if k + 1 == _N_TRIES:
                     raise RuntimeError(
-                        f"The pipeline could not be sent to the Dask cluster "
+                        f"The {kind.tool} could not be sent to the Dask cluster "
                         f"{self._where()} in {_N_TRIES} tries, the last of which ended "
-                        f"with {error!r}. What is labelled by now is in the catalogue; "
-                        "the same call goes on."
+                        f"with {error!r}. What is {kind.done} by now is in the "
+                        f"{kind.name}; the same call goes on."
                     ) from error
             time.sleep(_PAUSE)
 
     def submit(self, group):
         """Hand out a group."""
-        return self._executor.submit(_label, self._name, group, self._catalogue)
+        return self._executor.submit(_do, self._name, group, self._folder)
 
     def reclaim(self, running):
         """Return the tasks that nobody will do, cancelled, when none ends for long.
@@ -87,7 +89,7 @@ class Cluster:
         TimeoutError
             There has been no worker for an hour.
         """
-        is_ours = f"{_label.__name__}-"  # how the keys of our tasks begin
+        is_ours = f"{_do.__name__}-"  # how the keys of our tasks begin
         tasks = self._client.processing().values()
         if any(str(key).startswith(is_ours) for keys in tasks for key in keys):
             self._alone_since = None
@@ -97,7 +99,7 @@ class Cluster:
             self._wait_for_workers()
             return []
         self._alone_since = None
-        self._send_pipeline()
+        self._send_work()
         for future in running:
             future.cancel()
         return list(running)
@@ -114,10 +116,11 @@ class Cluster:
         if self._alone_since is None:
             self._alone_since = now
         if now - self._alone_since > _LONGEST:
+            kind = kind_of(self._folder)
             raise TimeoutError(
                 f"The Dask cluster {self._where()} has had no worker for an hour that "
-                "takes tasks. What is labelled by now is in the catalogue; the same "
-                "call goes on when there are workers."
+                f"takes tasks. What is {kind.done} by now is in the {kind.name}; the "
+                "same call goes on when there are workers."
             )
         warnings.warn(
             f"Waiting, for up to an hour, for a worker of the Dask cluster "
@@ -157,8 +160,8 @@ class Cluster:
 
     def _after_loss(self, group, error):
         """Return the same for a group whose worker died, or lost it."""
-        if isinstance(error, KeyError):  # a worker without the pipeline
-            self._send_pipeline()
+        if isinstance(error, KeyError):  # a worker without the work
+            self._send_work()
         n_losses = group.n_losses + 1
         if isinstance(error, KilledWorker):  # the scheduler has counted
             n_losses = _N_LOSSES
@@ -173,24 +176,24 @@ class Cluster:
             "Worker processes died, or lost their task, whenever they worked on this "
             f"file. The last time: {error!r}"
         )
-        return fail_group(group, self._catalogue, reason), []
+        return fail_group(group, self._folder, reason), []
 
     def _where(self):
         return self._client.scheduler.address
 
 
-class _Pipeline(WorkerPlugin):
+class _Plugin(WorkerPlugin):
     """What a worker has of a run, also one that has come late, or once more."""
 
-    def __init__(self, labeller):
-        self.labeller = labeller
+    def __init__(self, work):
+        self.work = work
 
 
-def _label(name, group, catalogue):
-    """Label a group; return what that raises, so that all that is raised is a loss."""
-    labeller = get_worker().plugins[name].labeller
+def _do(name, group, folder):
+    """Work on a group; return what it raises, so that all that is raised is a loss."""
+    work = get_worker().plugins[name].work
     try:
-        return label_group(labeller, group, catalogue)
+        return do_group(work, group, folder)
     except Exception as error:
         error.add_note(f"On a worker:\n{traceback.format_exc()}")
         return error

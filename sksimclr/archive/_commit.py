@@ -1,6 +1,6 @@
-"""Parts of a catalogue: committed whole, and put right where one is not.
+"""Parts of a catalogue or a store: committed whole, and put right where one is not.
 
-The rows of a part are first written under names that readers pass over. Then a note in
+What a part has is first written under names that readers pass over. Then a note in
 `_files`, in one step, says which input files the part has, and how long its files are
 and with which SHA-256: from now on it is done. Then its files get their names. Whoever
 dies in between leaves what the next run needs to give them; whoever dies before the
@@ -8,7 +8,7 @@ note leaves nothing that counts.
 
 The same files make the same part, byte for byte, so that runs which do not see each
 other's locks, and workers which outlive their run, repeat each other. Where they had
-divided the files otherwise, the next look at the catalogue takes out what is there
+divided the files otherwise, the next look at the folder takes out what is there
 twice.
 """
 
@@ -20,7 +20,6 @@ import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
 from uuid import uuid4
 
 from sksimclr._machine.writing import (
@@ -31,60 +30,67 @@ from sksimclr._machine.writing import (
     sync_folder,
     temporary_path,
 )
-from sksimclr.archive._catalogue import (
+from sksimclr.archive._folder import (
     FILES,
-    HEADER,
     PART_NAME,
-    file_schema,
+    files_of_parts,
     is_part,
-    row_files,
+    kind_of,
+    notes_of,
 )
+from sksimclr.archive._schemas import file_schema
 
-_UNFINISHED = re.compile(rf"_[0-9a-f]{{8}}-({PART_NAME}|{re.escape(HEADER)})\.tmp")
-_PLACE = re.compile(rf"site=[^/\\:]+/date=[^/\\:]+/{PART_NAME}")
+_NEW = rf"({PART_NAME}\.(parquet|npy)|_catalogue\.json|_store\.json)"
+_UNFINISHED = re.compile(rf"_[0-9a-f]{{8}}-{_NEW}\.tmp")
 _LEASE = 24 * 3600  # seconds that a run may take from writing rows to their note
 _ASIDE = "_aside-{}-{}"  # name of what is not to be read, nor ours to delete
-_WRITE = {"compression": "zstd", "write_page_checksum": True}
 _COLUMNS = ["file", "n_frames", "reason"]
 _KEY = b"sksimclr_parts"  # in the metadata of a note
 
 
-def write_part(catalogue, name, frames, files):
-    """Write the rows of some files; they count as done once this returns.
+def write_table(table, path):
+    """Write a table whose damage is found when it is read."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+
+def commit(folder, name, outputs, files, said=None):
+    """Write the files of a part, and its note; they count once this returns.
 
     Parameters
     ----------
-    catalogue : str or path-like
+    folder : str or path-like
     name : str
         Of the part.
-    frames : list of (str, str, pyarrow.Table)
-        Site, date and rows of frames.
+    outputs : list of (str, callable)
+        Paths in the folder, and what writes such a file to the path that it is given.
     files : list of dict
         Rows of input files.
+    said : dict of bytes to bytes, optional
+        What else the note says, as metadata.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    folder, name = Path(catalogue), f"part-{name}.parquet"
-    unnamed, sums = {}, {}
+    folder, unnamed, sums = Path(folder), {}, {}
     try:
-        for site, date, table in frames:
-            place = folder / f"site={quote(site, safe='')}" / f"date={date}"
+        for relative, write in outputs:
+            final = folder / relative
+            place = final.parent
             if not place.is_dir():
                 place.mkdir(parents=True, exist_ok=True)
                 sync_folder(place.parent)
                 sync_folder(folder)
-            path = temporary_path(place / name)
-            unnamed[path] = place / name
-            with naming(place / name):
-                pq.write_table(table, path, **_WRITE)
+            path = temporary_path(final)
+            unnamed[path] = final
+            with naming(final):
+                write(path)
                 sync_file(path)
                 sync_folder(place)
-            relative = (place / name).relative_to(folder).as_posix()
             sums[relative] = [path.stat().st_size, _sha256(path)]
-        schema = file_schema().with_metadata({_KEY: json.dumps(sums)})
-        with replacing(folder / FILES / name) as path:
-            pq.write_table(pa.Table.from_pylist(files, schema), path, **_WRITE)
+        schema = file_schema().with_metadata({_KEY: json.dumps(sums)} | (said or {}))
+        with replacing(folder / FILES / f"part-{name}.parquet") as path:
+            write_table(pa.Table.from_pylist(files, schema), path)
     except BaseException:
         for path in unnamed:
             path.unlink(missing_ok=True)
@@ -116,23 +122,23 @@ def put_right(catalogue, paths):
     UserWarning
         A part has lost rows, and `paths` lacks a file of it.
     """
-    folder, paths = Path(catalogue), set(paths)
+    folder, paths, kind = Path(catalogue), set(paths), kind_of(catalogue)
     parts = {}  # looked at before the notes, which are also written before
-    for path in filter(is_part, row_files(folder)):
-        parts.setdefault(path.name, []).append(path)
-    notes = [_Note(path) for path in (folder / FILES).glob("*") if is_part(path)]
+    for path in filter(is_part, files_of_parts(folder)):
+        parts.setdefault(path.stem, []).append(path)
+    notes = [_Note(path) for path in notes_of(folder)]
     if parts and not notes:
         raise FileNotFoundError(
-            f"The catalogue {str(folder)!r} has lost the list of its files: rows of "
-            f"{len(parts)} parts are there, but nothing in {FILES!r}. Put that folder "
-            "back from a copy. Without one, label into another folder, and delete "
-            "this one when that is done."
+            f"The {kind.name} {str(folder)!r} has lost the list of its files: "
+            f"{kind.content} of {len(parts)} parts are there, but nothing in "
+            f"{FILES!r}. Put that folder back from a copy. Without one, {kind.verb} "
+            "into another folder, and delete this one when that is done."
         )
     done = set()
-    whole = {note: note.has_all(parts.get(note.path.name, [])) for note in notes}
+    whole = {note: note.has_all(parts.get(note.path.stem, [])) for note in notes}
     # if files are in two parts, the larger one counts, but a damaged one least of all
     for note in sorted(notes, key=lambda n: (not whole[n], -len(n.files), n.path)):
-        rows = parts.get(note.path.name, [])
+        rows = parts.get(note.path.stem, [])
         files = note.files if note.is_readable else _files_of(rows)
         if whole[note] and files.isdisjoint(done):
             done |= files
@@ -142,13 +148,14 @@ def put_right(catalogue, paths):
         else:
             done |= files or set()
             warnings.warn(
-                f"In the catalogue {str(folder)!r}, rows of {note.path.name} are "
-                f"missing, damaged or there twice. Give {_some(files)} to "
-                "label_archive, so that they are labelled again.",
+                f"In the {kind.name} {str(folder)!r}, {kind.content} of "
+                f"{note.path.name} are missing, damaged or there twice. Give "
+                f"{_some(files)} to {kind.function}, so that they are {kind.done} "
+                "again.",
                 stacklevel=3,
             )
     for name, rows in parts.items():
-        if not (folder / FILES / name).exists():
+        if not (folder / FILES / f"{name}.parquet").exists():
             _set_aside(*rows)
     _remove_unfinished(folder)
     return done
@@ -159,7 +166,7 @@ def forget_unread(catalogue):
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    for path in filter(is_part, (Path(catalogue) / FILES).glob("*")):
+    for path in notes_of(catalogue):
         if not _Note(path).is_readable:
             continue  # is put right later
         table = pq.read_table(path)
@@ -167,7 +174,7 @@ def forget_unread(catalogue):
         if kept.num_rows < table.num_rows:
             status = path.stat()
             with replacing(path) as new:
-                pq.write_table(kept, new, **_WRITE)
+                write_table(kept, new)
                 # younger rows than their note are looked into
                 os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
 
@@ -196,7 +203,8 @@ class _Note:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 table = file.read(use_threads=False).select(_COLUMNS)
                 sums = (file.schema_arrow.metadata or {}).get(_KEY)
-            self._sums = None if sums is None else _checked(json.loads(sums))
+            place = kind_of(path.parents[1]).place
+            self._sums = None if sums is None else _checked(json.loads(sums), place)
             files, n_frames, reasons = (column.to_pylist() for column in table)
             self.n_frames, self.n_failures = sum(n_frames), sum(map(bool, reasons))
         except FileNotFoundError:  # another run has just set it aside
@@ -247,7 +255,7 @@ class _Note:
 
     def _gets_name(self, final, sha256):
         """Give a file of rows the name that a run did not come to give it."""
-        for path in final.parent.glob(TEMPORARY.format(self.path.name)):
+        for path in final.parent.glob(TEMPORARY.format(final.name)):
             with suppress(FileNotFoundError):  # it is just being given
                 if _sha256(path) == sha256:
                     _give_name(path, final)
@@ -255,8 +263,8 @@ class _Note:
         return final.exists()
 
 
-def _checked(sums):
-    """Return lengths and hashes by file, which lie in the catalogue's folder.
+def _checked(sums, place):
+    """Return lengths and hashes by file, which lie where they should in the folder.
 
     Raises
     ------
@@ -264,7 +272,7 @@ def _checked(sums):
         They are something else.
     """
     for name, (n_bytes, sha256) in dict(sums).items():
-        if not _PLACE.fullmatch(name) or not (n_bytes >= 0 and str(sha256) == sha256):
+        if not place.fullmatch(name) or not (n_bytes >= 0 and str(sha256) == sha256):
             raise ValueError
     return dict(sums)
 
@@ -281,6 +289,7 @@ def _files_of(paths):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    paths = [path for path in paths if path.suffix == ".parquet"]
     try:
         tables = [pq.read_table(path, columns=["file"]) for path in paths]
     except (pa.ArrowException, OSError):
@@ -328,8 +337,9 @@ def _set_aside(*paths):
 def _remove_unfinished(folder):
     """Remove what runs that died long ago have written of parts that are not done."""
     oldest = time.time() - _LEASE
-    for pattern in ("_*.tmp", f"{FILES}/_*.tmp", "site=*/date=*/_*.tmp"):
-        for path in folder.glob(pattern):
+    places = {place.rpartition("/")[0] for place in kind_of(folder).places}
+    for place in (".", FILES, *places):
+        for path in folder.glob(f"{place}/_*.tmp"):
             with suppress(FileNotFoundError):  # it has got its name
                 if _UNFINISHED.fullmatch(path.name) and path.stat().st_mtime < oldest:
                     path.unlink()

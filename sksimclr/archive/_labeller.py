@@ -5,6 +5,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sksimclr._estimators.fingerprint import model_fingerprint
+from sksimclr.archive._folder import CATALOGUE
+from sksimclr.archive._grouping import by_folder
+from sksimclr.archive._labelled_part import LabelledPart
 
 
 class Labeller:
@@ -21,6 +24,10 @@ class Labeller:
     header : dict
         What the catalogue says of the model.
     """
+
+    kind = CATALOGUE
+    part_bytes = 0, 1 << 27  # at least and at most, of files; an hour of THEMIS
+    divide = staticmethod(by_folder)
 
     def __init__(self, pipeline, *, embeddings):
         check_is_fitted(pipeline)
@@ -42,6 +49,11 @@ class Labeller:
             "probabilities": hasattr(self._head, "predict_proba"),
             "n_features": self._n_features() if embeddings else None,
         }
+        self.fingerprint = self.header["model"]
+
+    def part(self, group, folder):
+        """Return the empty `Part` of a group of files."""
+        return LabelledPart(self)
 
     def columns(self, images):
         """Return what the model says of frames (n, H, W): arrays by column."""

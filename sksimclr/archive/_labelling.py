@@ -1,27 +1,10 @@
 """Labels for an archive: files go in, a catalogue comes out."""
 
-import hashlib
-import os
-import sys
-import time
 from dataclasses import dataclass
-from itertools import groupby
 
-from joblib import cpu_count
-from tqdm import tqdm
-
-from sksimclr._files.file_names import absolute, as_text
-from sksimclr._files.finding import find_paths
-from sksimclr._files.readers import reader_for
-from sksimclr.archive._catalogue import locked, require_pyarrow, start
-from sksimclr.archive._commit import forget_unread, put_right
+from sksimclr.archive._folder import require_pyarrow
 from sksimclr.archive._labeller import Labeller
-from sksimclr.archive._part import Group
-from sksimclr.archive._workers import run_groups
-
-_PART_BYTES = 1 << 27  # of the files of a part, an hour of THEMIS
-_N_PARTS = 64  # at least, so that small archives keep all threads busy too
-_N_ROUNDS = 4  # the second finds nothing to do, unless somebody else was at work
+from sksimclr.archive._run import run_over
 
 
 @dataclass(frozen=True)
@@ -175,85 +158,14 @@ def label_archive(
     >>> table["site"][0].as_py(), table["quality"][0].as_py()
     ('gill', 'good')
     """
-    began = time.monotonic()
     require_pyarrow()
-    labeller = Labeller(pipeline, embeddings=embeddings)
-    paths = find_paths(files)
-    catalogue = absolute(output)
-    with locked(catalogue):
-        parts, n_to_do = [], []
-        for _ in range(_N_ROUNDS):
-            start(catalogue, labeller.header)  # where are no locks, it may have changed
-            if retry_failures and not n_to_do:
-                forget_unread(catalogue)
-            done = put_right(catalogue, map(as_text, paths))
-            groups = list(_groups(paths, done, part_bytes, labeller))
-            n_to_do.append(sum(len(group.files) for group in groups))
-            if not groups:
-                break
-            new = run_groups(labeller, groups, catalogue, n_threads or cpu_count())
-            parts += _with_progress(new, len(paths), n_to_do[-1], verbose)
-        else:
-            raise RuntimeError(
-                f"Parts of the catalogue {catalogue!r} vanish after they were written, "
-                f"of {n_to_do[-1]} files in the last of {_N_ROUNDS} rounds. Other "
-                "processes change it, or its disk loses what is written to it."
-            )
-    return LabelRun(
-        n_files=sum(part.n_files for part in parts),
-        n_skipped=len(paths) - n_to_do[0],
-        n_frames=sum(part.n_frames for part in parts),
-        n_failures=sum(part.n_failures for part in parts),
-        seconds=time.monotonic() - began,
+    numbers = run_over(
+        files,
+        output,
+        Labeller(pipeline, embeddings=embeddings),
+        n_threads=n_threads,
+        part_bytes=part_bytes,
+        retry_failures=retry_failures,
+        verbose=verbose,
     )
-
-
-def _with_progress(parts, n_all, n_to_do, verbose):
-    """Yield parts and show how far the run is."""
-    n_frames = n_failures = 0
-    with tqdm(
-        total=n_all,
-        initial=n_all - n_to_do,
-        unit="file",
-        mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; the latter in logs
-        disable=not verbose,
-    ) as progress:
-        for part in parts:
-            n_frames += part.n_frames
-            n_failures += part.n_failures
-            progress.set_postfix(frames=n_frames, failures=n_failures, refresh=False)
-            progress.update(part.n_files)
-            yield part
-
-
-def _groups(paths, done, part_bytes, labeller):
-    """Yield groups of files that are not done; the same files give the same groups."""
-    model = labeller.header["model"]
-    sizes = {path: _size(path) for path in paths}
-    if part_bytes is None:
-        part_bytes = min(_PART_BYTES, sum(sizes.values()) // _N_PARTS)
-    for _, files in groupby(paths, os.path.dirname):
-        group, n_bytes = [], 0
-        for file in files:
-            group.append(file)
-            n_bytes += sizes[file]
-            if n_bytes >= part_bytes:
-                yield from _group(group, done, model)
-                group, n_bytes = [], 0
-        yield from _group(group, done, model)
-
-
-def _group(files, done, model):
-    """Yield one group of the files that are not done, if there are any."""
-    files = tuple(file for file in files if as_text(file) not in done)
-    if files:
-        names = "\0".join([model, *map(as_text, files)])
-        name = hashlib.sha256(names.encode()).hexdigest()[:16]
-        yield Group(name, files, tuple(map(reader_for, files)))
-
-
-def _size(file):
-    try:
-        return os.stat(file).st_size
-    except OSError:  # it may be gone by now; the reader will say so
-        return 0
+    return LabelRun(**numbers)

@@ -1,26 +1,26 @@
-"""A part of a catalogue: some files are read, their frames labelled, and written."""
+"""A part: some files are read, their frames worked on, and what came of it written."""
 
+import math
 import warnings
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sksimclr._files.file_names import as_text, in_utf8
-from sksimclr.archive._catalogue import UNKNOWN
-from sksimclr.archive._commit import part_done, write_part
-from sksimclr.archive._quality import WITHOUT_LABEL, frame_quality
-from sksimclr.archive._rows import rows_table
+from sksimclr.archive._commit import commit, part_done
+from sksimclr.archive._quality import frame_quality
+from sksimclr.archive._schemas import UNKNOWN
 
-_CHUNK_PIXELS = 1 << 23  # of the frames that are labelled together
-_CHUNK_SIZES = (16, 1024)  # smallest and largest number of such frames
-_GPU_CHUNK_SIZE = 256  # as many as a GPU is given at a time
+_ON_CPU = 1 << 24, 1024  # most bytes and number of frames that are worked on together
+_ON_GPU = 1 << 26, 256
 
 
 @dataclass(frozen=True)
 class Group:
-    """Files that become one part of the catalogue.
+    """Files that become one part of a catalogue or a store.
 
     Attributes
     ----------
@@ -56,14 +56,16 @@ class Stopped(Exception):
     """The run was interrupted before a part was done."""
 
 
-def label_group(labeller, group, catalogue, stop=None):
-    """Label the files of a group and write their part of the catalogue.
+def do_group(work, group, folder, stop=None):
+    """Work on the files of a group and write their part.
 
     Parameters
     ----------
-    labeller : Labeller
+    work : Labeller or Packer
+        Its method ``part(group, folder)`` gives a `Part`.
     group : Group
-    catalogue : str
+    folder : str
+        The catalogue or store.
     stop : threading.Event, optional
         Set when the run is to end: then `Stopped` is raised, and nothing written.
 
@@ -72,33 +74,38 @@ def label_group(labeller, group, catalogue, stop=None):
     PartDone
     """
     _use_one_thread()
-    part = _Part(labeller, stop)
-    for file, reader in zip(group.files, group.readers, strict=True):
-        part.add(file, reader)
-    part.label_waiting()
-    return _write(catalogue, group, part.tables(), part.files)
+    part = work.part(group, folder)
+    part.stop = stop
+    try:
+        for file, reader in zip(group.files, group.readers, strict=True):
+            part.add(file, reader)
+        part.work_on_waiting()
+        outputs, said = part.outputs(group.name)
+        return _write(folder, group, outputs, part.files, said)
+    finally:
+        part.close()
 
 
-def fail_group(group, catalogue, reason):
+def fail_group(group, folder, reason):
     """Note one reason for all files of a group, unless they are done all the same."""
-    note = part_done(catalogue, group.name)
+    note = part_done(folder, group.name)
     if note is not None:  # the worker died, or was given up, after it had written
         return PartDone(len(group.files), note.n_frames, note.n_failures)
     files = [
         {"file": as_text(file), "n_frames": 0, "reason": reason} for file in group.files
     ]
-    return _write(catalogue, group, [], files)
+    return _write(folder, group, [], files)
 
 
-def _write(catalogue, group, tables, files):
-    write_part(catalogue, group.name, tables, files)
+def _write(folder, group, outputs, files, said=None):
+    commit(folder, group.name, outputs, files, said)
     n_frames = sum(file["n_frames"] for file in files)
     return PartDone(len(files), n_frames, sum(file["reason"] != "" for file in files))
 
 
 @contextmanager
 def process_restored():
-    """Restore, after groups were labelled, what `label_group` sets in this process."""
+    """Restore, after groups were worked on, what `do_group` sets in this process."""
     import torch
 
     n_torch_threads = torch.get_num_threads()
@@ -118,22 +125,24 @@ def _use_one_thread():
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     if any(pool["num_threads"] > 1 for pool in pools):
         threadpool_limits(1, user_api="blas")  # of a worker of Dask, for good
-    # the catalogue says so in its column "quality"
+    # the column "quality" says so
     warnings.filterwarnings("ignore", r"\d+ frame\(s\) without contrast")
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """Some frames of a file, not labelled yet.
+class Piece:
+    """Some frames of a file, not worked on yet.
 
     Attributes
     ----------
     number : int
         Of the file in its group.
     site : str
-    frame : ndarray of shape (n,)
+    frame : ndarray of shape (n,), int32
         Numbers of the frames in the file.
     images, times, quality : ndarray
+    wanted : ndarray of shape (n,), bool
+        Those that are worked on.
     """
 
     number: int
@@ -142,31 +151,68 @@ class _Piece:
     images: np.ndarray
     times: np.ndarray
     quality: np.ndarray
+    wanted: np.ndarray
 
     @property
     def form(self):
-        """What pieces must share to be labelled together."""
+        """What pieces must share to be worked on together."""
         return self.images.shape[1:], self.images.dtype
 
     def __len__(self):
         return len(self.images)
 
 
-class _Part:
-    """Files on their way to a part; frames of several files are labelled together."""
+class Part(ABC):
+    """Files on their way to a part; frames of several files are worked on together.
 
-    def __init__(self, labeller, stop):
-        self._labeller = labeller
-        self._stop = stop
-        self._waiting = []
-        self._rows = []  # for each file, a list of dicts of columns
+    Attributes
+    ----------
+    files : list of dict
+        Rows of the input files that were read so far.
+    stop : threading.Event or None
+    """
+
+    every = 1  # of all frames, each such one is worked on
+    share = 1  # of the most frames that are worked on together, as many are enough
+
+    def __init__(self, *, on_gpu=False):
         self.files = []
+        self.stop = None
+        self._limits = _ON_GPU if on_gpu else _ON_CPU
+        self._waiting = []
+        self._failed = set()
+        self._n_seen = 0
+
+    @abstractmethod
+    def is_wanted(self, quality):
+        """Return which frames of these qualities are worked on."""
+
+    @abstractmethod
+    def compute(self, images):
+        """Return {name: array with a row for each of the images}."""
+
+    @abstractmethod
+    def keep(self, piece, columns):
+        """Keep what was computed of the wanted frames of a piece.
+
+        Pieces come in the order of files and frames.
+        """
+
+    @abstractmethod
+    def drop(self, number):
+        """Forget what was kept of a file, which is the last one that was."""
+
+    @abstractmethod
+    def outputs(self, name):
+        """Return what `commit` writes of the part with that name, and its note says."""
+
+    def close(self):  # noqa: B027
+        """Let go of what a part that is not written has."""
 
     def add(self, file, reader):
-        """Read a file and label what has come together by then."""
+        """Read a file and work on what has come together by then."""
         number = len(self.files)
         self.files.append({"file": as_text(file), "n_frames": 0, "reason": ""})
-        self._rows.append([])
         try:
             frames = reader(file)
         except (ImportError, MemoryError):  # not for want of a good file
@@ -174,99 +220,90 @@ class _Part:
         except Exception as error:  # a reader may be a stranger's
             self._fail(number, error)
             return
-        self.files[number] |= {
-            "n_frames": len(frames),
-            "reason": in_utf8(frames.damage),
-        }
-        size = _chunk_size(frames.images.shape)
-        for start in range(0, len(frames), size):
-            self._wait(_piece(number, frames, slice(start, start + size)), size)
+        self.files[number]["reason"] = in_utf8(frames.damage)
+        first = -self._n_seen % self.every
+        self._n_seen += len(frames)
+        step = self._n_together(frames.images) * self.every
+        for start in range(first, len(frames), step):
+            rows = slice(start, min(start + step, len(frames)), self.every)
+            piece = self._piece(number, frames, rows)
+            self._wait(piece, is_alone=len(piece) == len(frames))
 
-    def _wait(self, piece, size):
-        """Put a piece to those that wait, and label them when they are enough."""
+    def _n_together(self, images):
+        """Return how many of such frames are worked on together."""
+        n_bytes, most = self._limits
+        frame_bytes = images.dtype.itemsize * math.prod(images.shape[1:])
+        return int(np.clip(n_bytes // frame_bytes, 1, most))
+
+    def _piece(self, number, frames, rows):
+        """Return the frames of a slice, with their quality."""
+        images = frames.images[rows]
+        quality = frame_quality(images, frames.damage)
+        return Piece(
+            number=number,
+            site=frames.site or UNKNOWN,
+            frame=np.arange(rows.start, rows.stop, rows.step, dtype=np.int32),
+            images=images,
+            times=frames.times[rows].astype("datetime64[ns]"),
+            quality=quality,
+            wanted=self.is_wanted(quality),
+        )
+
+    def _wait(self, piece, is_alone):
+        """Put a piece to those that wait, and work on them when they are enough."""
         if self._waiting and self._waiting[0].form != piece.form:
-            self.label_waiting()
+            self.work_on_waiting()
         self._waiting.append(piece)
-        if sum(map(len, self._waiting)) >= size:
-            self.label_waiting()
+        enough = self.share * self._n_together(piece.images)
+        if sum(map(len, self._waiting)) >= enough:
+            self.work_on_waiting()
+        elif not is_alone:  # or all frames of its file would wait with it
+            self._waiting[-1] = replace(piece, images=piece.images.copy())
 
-    def label_waiting(self):
-        """Label the frames that wait."""
-        if self._stop is not None and self._stop.is_set():
+    def work_on_waiting(self):
+        """Work on the frames that wait."""
+        if self.stop is not None and self.stop.is_set():
             raise Stopped
         pieces, self._waiting = self._waiting, []
-        self._label(pieces)
+        self._work_on(pieces)
 
-    def _label(self, pieces):
-        """Label frames together, or file by file when that fails."""
-        pieces = [p for p in pieces if self.files[p.number]["n_frames"]]  # not failed
+    def _work_on(self, pieces):
+        """Work on frames together, or file by file when that fails."""
+        pieces = [piece for piece in pieces if piece.number not in self._failed]
         if not pieces:
             return
-        labelled = [~np.isin(piece.quality, WITHOUT_LABEL) for piece in pieces]
-        images = np.concatenate(
-            [piece.images[mask] for piece, mask in zip(pieces, labelled, strict=True)]
-        )
+        images = _joined([_masked(piece.images, piece.wanted) for piece in pieces])
         try:
-            columns = self._labeller.columns(images) if len(images) else {}
+            columns = self.compute(images) if len(images) else {}
         except ValueError as error:
             if len(pieces) == 1:
                 self._fail(pieces[0].number, error)
             else:
                 for piece in pieces:
-                    self._label([piece])
+                    self._work_on([piece])
             return
         start = 0
-        for piece, mask in zip(pieces, labelled, strict=True):
-            rows = slice(start, start + mask.sum())
+        for piece in pieces:
+            rows = slice(start, start + piece.wanted.sum())
             start = rows.stop
-            own = {name: values[rows] for name, values in columns.items()}
-            self._rows[piece.number].append(_columns(piece) | {"labelled": mask} | own)
+            self.keep(piece, {name: values[rows] for name, values in columns.items()})
 
     def _fail(self, number, error):
         """Note why a file has no rows."""
         reason = str(error) if isinstance(error, ValueError) else repr(error)
-        self._rows[number] = []
+        self._failed.add(number)
+        self.drop(number)
         self.files[number] |= {
             "n_frames": 0,
             "reason": in_utf8(reason or repr(error)),
         }
 
-    def tables(self):
-        """Return (site, date, table) for all sites and dates."""
-        chunks = []
-        for file, rows in zip(self.files, self._rows, strict=True):
-            chunks += [{"file": file["file"]} | columns for columns in rows]
-        return rows_table(chunks, self._labeller.header) if chunks else []
+
+def _masked(images, mask):
+    """Return some of the images, without a copy if that is all."""
+    return images if mask.all() else images[mask]
 
 
-def _piece(number, frames, rows):
-    """Return the frames of a slice, with their quality."""
-    images = frames.images[rows]
-    return _Piece(
-        number=number,
-        site=frames.site or UNKNOWN,
-        frame=np.arange(len(frames), dtype=np.int32)[rows],
-        images=images,
-        times=frames.times[rows],
-        quality=frame_quality(images, frames.damage),
-    )
-
-
-def _columns(piece):
-    """Return the columns of a piece that do not depend on the model."""
-    return {
-        "frame": piece.frame,
-        "time": piece.times.astype("datetime64[ns]"),
-        "quality": piece.quality,
-        "site": piece.site,
-    }
-
-
-def _chunk_size(shape):
-    """Return how many frames of a file of this shape are labelled together."""
-    import torch
-
-    if torch.cuda.is_available():
-        return _GPU_CHUNK_SIZE
-    fitting = _CHUNK_PIXELS // max(1, shape[1] * shape[2])
-    return int(np.clip(fitting, *_CHUNK_SIZES))
+def _joined(arrays):
+    """Return arrays as one, without a copy if it is one."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -34,9 +34,12 @@ def frame_quality(images, damage=""):
     pixels = _without_alpha(images).reshape(len(images), -1)
     quality = np.full(len(images), SHORT if damage else GOOD, dtype="<U10")
     if pixels.dtype.kind in "iu":
-        largest = pixels.max(axis=1, keepdims=True)
-        saturated = (pixels == largest).mean(axis=1) >= _SATURATED_PART
-        quality[saturated] = SATURATED
+        largest = pixels.max(axis=1)
+        least = _SATURATED_PART * pixels.shape[1]
+        # one by one: many times as fast as all at once
+        for row, value in enumerate(largest):
+            if np.count_nonzero(pixels[row] == value) >= least:
+                quality[row] = SATURATED
     quality[_is_constant(pixels)] = CONSTANT
     if pixels.dtype.kind == "f":
         quality[~np.isfinite(pixels).all(axis=1)] = UNREADABLE
@@ -53,6 +56,17 @@ def _is_constant(pixels):
     """Say which rows have equal 1st and 99th percentiles."""
     seen = pixels if pixels.shape[1] <= _FEW_PIXELS else pixels[:, ::_STEP]
     last = seen.shape[1] - 1
-    places = [round(0.01 * last), round(0.99 * last)]
-    low, high = np.partition(seen, places, axis=1)[:, places].T
+    low, high = round(0.01 * last), round(0.99 * last)
+    constant = np.ones(len(seen), bool)
+    few = seen[:, ::_STEP]
+    high_of_few = few.shape[1] - 1 - (last - high)
+    if low < high_of_few:  # so that few of them tell most rows apart from constant ones
+        constant = _are_equal(few, low, high_of_few)
+    constant[constant] = _are_equal(seen[constant], low, high)
+    return constant
+
+
+def _are_equal(pixels, *places):
+    """Say which rows, once sorted, have equal values at two places."""
+    low, high = np.partition(pixels, places, axis=1)[:, places].T
     return low == high

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sksimclr.archive._catalogue import UNKNOWN, frame_schema
+from sksimclr.archive._schemas import UNKNOWN, frame_schema
 
 
 def rows_table(chunks, header):

@@ -12,20 +12,21 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import chain, islice
 
-from sksimclr.archive._part import label_group, process_restored
+from sksimclr.archive._part import do_group, process_restored
 
 _N_AHEAD = 2  # tasks handed out for each thread
 _PATIENCE = 10  # seconds without any result, after which it is looked what is going on
 
 
-def run_groups(labeller, groups, catalogue, n_threads):
-    """Label groups of files and yield what became of each.
+def run_groups(work, groups, folder, n_threads):
+    """Work on groups of files and yield what became of each.
 
     Parameters
     ----------
-    labeller : Labeller
+    work : Labeller or Packer
     groups : iterable of Group
-    catalogue : str
+    folder : str
+        The catalogue or store.
     n_threads : int
         Of this process, unless Dask has a client.
 
@@ -36,7 +37,7 @@ def run_groups(labeller, groups, catalogue, n_threads):
         groups; files with which workers die again and again become failures.
     """
     groups, again = iter(groups), deque()
-    with _workers(labeller, catalogue, n_threads) as workers:
+    with _workers(work, folder, n_threads) as workers:
         running = {}
         while True:
             room = _N_AHEAD * max(1, workers.n_threads()) - len(running)
@@ -62,15 +63,15 @@ def _emptied(queue):
 
 
 @contextmanager
-def _workers(labeller, catalogue, n_threads):
+def _workers(work, folder, n_threads):
     """Give those who work: the cluster of Dask's default client, or threads."""
     client = _default_client()
     if client is None:
-        workers = _Threads(labeller, catalogue, n_threads)
+        workers = _Threads(work, folder, n_threads)
     else:
         from sksimclr.archive._cluster import Cluster
 
-        workers = Cluster(labeller, catalogue, client)
+        workers = Cluster(work, folder, client)
     with workers.at_work():
         yield workers
 
@@ -92,8 +93,8 @@ class _Threads:
 
     suspects = ()  # what kills a thread kills this process
 
-    def __init__(self, labeller, catalogue, n_threads):
-        self._labeller, self._catalogue = labeller, catalogue
+    def __init__(self, work, folder, n_threads):
+        self._work, self._folder = work, folder
         self._n_threads = n_threads
         self._stop = threading.Event()
 
@@ -114,9 +115,7 @@ class _Threads:
 
     def submit(self, group):
         """Hand out a group."""
-        return self._pool.submit(
-            label_group, self._labeller, group, self._catalogue, self._stop
-        )
+        return self._pool.submit(do_group, self._work, group, self._folder, self._stop)
 
     def reclaim(self, running):
         """Return no task: threads lose nothing."""

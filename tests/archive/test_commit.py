@@ -21,8 +21,10 @@ from sksimclr.archive import (
     read_catalogue,
     read_failures,
 )
-from sksimclr.archive._catalogue import frame_schema, read_files, start
-from sksimclr.archive._commit import put_right, write_part
+from sksimclr.archive._commit import commit, put_right
+from sksimclr.archive._folder import read_files, start
+from sksimclr.archive._labelled_part import catalogue_file
+from sksimclr.archive._schemas import frame_schema
 from sksimclr.plotting import KeogramDisplay, OccurrenceDisplay
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -90,6 +92,11 @@ def rows_of(file, n_rows=3):
         "model": ["m"] * n_rows,
     }
     return pa.table(columns).cast(frame_schema(HEADER))
+
+
+def write_part(catalogue, name, frames, notes):
+    """Write a part of rows of (site, date, table)."""
+    commit(catalogue, name, [catalogue_file(name, *rows) for rows in frames], notes)
 
 
 def write_two_sites(catalogue, name=NAME, files=FILES):

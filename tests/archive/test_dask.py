@@ -30,6 +30,7 @@ from sksimclr.archive import (
     _cluster,
     _workers,
     label_archive,
+    open_frames,
     read_failures,
     read_frames,
     register_reader,
@@ -86,6 +87,29 @@ def test_threads_processes_and_cluster_give_the_same_bytes(pipeline, cluster, tm
     assert len(expected) > 10
     assert contents(tmp_path / "threads2") == expected
     assert contents(tmp_path / "cluster") == expected
+
+
+@pytest.mark.parametrize("per_night", [None, 7])
+def test_cluster_packs_the_same_bytes(cluster, tmp_path, per_night):
+    """All frames, or some of each night."""
+    paths = write_archive(tmp_path / "archive", n_files=10)
+    archives.pack(paths, tmp_path / "threads", per_night=per_night)
+    with Client(cluster) as client:
+        client.wait_for_workers(2, timeout=60)
+        archives.pack(paths, tmp_path / "cluster", per_night=per_night)
+    assert len(contents(tmp_path / "threads")) > 6
+    assert contents(tmp_path / "cluster") == contents(tmp_path / "threads")
+
+
+def test_file_whose_workers_died_is_no_frame_of_a_store(tmp_path):
+    """But a failure of it."""
+    archives.pack(write_archive(tmp_path / "archive", 2), tmp_path / "out")
+    group = Group("0123456789abcdef", ("a.pgm",), (read_pgm,), is_suspect=True)
+    part = fail_group(group, str(tmp_path / "out"), "its worker died")
+    assert (part.n_files, part.n_frames, part.n_failures) == (1, 0, 1)
+    (failure,) = read_failures(tmp_path / "out").to_pylist()
+    assert failure["reason"] == "its worker died"
+    assert len(open_frames(tmp_path / "out")) == 2 * archives.N_FRAMES
 
 
 def test_work_is_done_by_the_workers(pipeline, client, own_readers, tmp_path):
@@ -253,7 +277,7 @@ def failed(error):
 def test_every_loss_of_a_group_counts(pipeline, tmp_path, monkeypatch, error):
     """After three it is divided, after three more a file is tried alone, then named."""
     cluster = Cluster(Labeller(pipeline, embeddings=False), str(tmp_path), client=None)
-    monkeypatch.setattr(cluster, "_send_pipeline", lambda: None)
+    monkeypatch.setattr(cluster, "_send_work", lambda: None)
     (tmp_path / "_files").mkdir()
     files = tuple(str(tmp_path / name) for name in ("a.pgm", "b.pgm"))
     group, n_losses = Group("0123456789abcdef", files, (read_pgm, read_pgm)), 0
@@ -354,7 +378,7 @@ def test_tasks_of_others_are_not_waited_for(pipeline):
 
 def test_it_is_said_which_files_take_long(pipeline, clock):
     """Every ten minutes."""
-    cluster, running = watching(pipeline, Watched(n_ready=1, tasks=["_label-0"]))
+    cluster, running = watching(pipeline, Watched(n_ready=1, tasks=["_do-0"]))
     for _ in range(2):
         assert cluster.reclaim(running) == []
         clock.now += 601

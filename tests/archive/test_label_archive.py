@@ -431,9 +431,9 @@ def test_missing_catalogue_and_columns_are_named(pipeline, archive, tmp_path):
 
 def test_without_pyarrow_it_says_what_to_install(pipeline, archive, monkeypatch):
     """Before anything is read."""
-    from sksimclr.archive import _catalogue
+    from sksimclr.archive import _folder
 
-    monkeypatch.setattr(_catalogue, "find_spec", lambda name: None)
+    monkeypatch.setattr(_folder, "find_spec", lambda name: None)
     for call in (
         lambda: label(pipeline, archive, archive / "out"),
         lambda: read_catalogue(archive / "out"),

@@ -2,9 +2,11 @@
 
 Run as ``python tests/benchmarks/against_themisim.py`` after ``pip install --no-deps
 themisim faiss-cpu`` and ``pip install pandas "sksimclr[archive]"``. Copies of the real
-THEMIS files are read and preprocessed, and then taken all the way, by themisim to its
-shards of embeddings, by `label_archive` to a catalogue of embeddings and labels. Both
-have the same recipe (percentiles of the whole frame, a radius of 108 pixels), weights,
+THEMIS files are read and preprocessed; by `pack_frames` also written to a store of 224
+and of 64 pixels, beside a bare loop over `read_frames` and the preprocessor; and then
+taken all the way, by themisim to its shards of embeddings, by `label_archive` to a
+catalogue of embeddings and labels. Both have the same recipe (percentiles of the whole
+frame, a radius of 108 pixels), weights,
 size and cores. themisim streams without workers, with one for each core, and with its
 default of four; the fastest counts. Its workers are started before they are timed,
 except on the whole way. It reads no PGM files: there our reader stands in for its own.
@@ -31,6 +33,7 @@ from unittest import mock
 import numpy as np
 import torch
 from joblib import cpu_count
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from torch import nn
@@ -121,16 +124,24 @@ def preprocess_theirs(loader):
     return sum(len(batch["frames"]) for batch in loader)
 
 
-def preprocess_ours(paths, threads):
-    """Read and preprocess all frames, each thread its own files; return how many."""
+def pack_ours(paths, preprocessor):
+    """Read and preprocess all frames into a store."""
+    from sksimclr.archive import pack_frames
+
+    part_bytes = sum(path.stat().st_size for path in paths) // (4 * cpu_count())
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder, "store")
+        pack_frames(paths, store, preprocessor=preprocessor, part_bytes=part_bytes)
+
+
+def preprocess_bare(paths, preprocessor, threads):
+    """Read and preprocess all frames, and keep nothing."""
     from sksimclr.archive import read_frames
 
-    preprocessor = AuroraPreprocessor(**_RECIPE)
-
     def work(path):
-        return len(preprocessor.transform(read_frames(path).images))
+        preprocessor.transform(read_frames(path).images)
 
-    return sum(threads.map(work, paths))
+    list(threads.map(work, paths))
 
 
 def embed_theirs(paths, folder, model, n_workers):
@@ -204,7 +215,7 @@ def compare(title, n_frames, ours, theirs, repeats):
     fastest = 1 + medians[1:].argmin()
     rates = " ".join(f"{n_frames / median:10.1f}" for median in medians)
     ratio = np.median(times[:, fastest] / times[:, 0])
-    print(f"{title:16} {rates} {ratio:8.2f}", flush=True)
+    print(f"{title:18} {rates} {ratio:8.2f}", flush=True)
 
 
 def seconds(function):
@@ -252,14 +263,20 @@ def run(folder, options):
         archives.append(copy_file(source, folder / source.stem, options.copies))
     names = " ".join(f"{f'workers={n}':>10}" for n in n_workers)
     print(f"frames/s on {n_cores} cores, {options.repeats} alternating rounds")
-    print(f"{'':16} {'ours':>10} {names} {'ratio':>8}")
+    print(f"{'':18} {'ours':>10} {names} {'ratio':>8}")
     with ThreadPoolExecutor(n_cores) as threads:
         for archive in archives:
             loaders = [their_loader(archive.theirs, folder, n) for n in n_workers]
             theirs = [partial(preprocess_theirs, loader) for loader in loaders]
-            ours = partial(preprocess_ours, archive.ours, threads)
+            images = AuroraPreprocessor(**_RECIPE)
+            ours = partial(preprocess_bare, archive.ours, images, threads)
             title = f"{archive.kind} to images"
             compare(title, archive.n_frames, ours, theirs, options.repeats)
+            for size in (_SIZE, 64):
+                small = clone(images).set_params(size=size, dtype="uint8")
+                ours = partial(pack_ours, archive.ours, small)
+                title = f"{archive.kind} packed, {size}"
+                compare(title, archive.n_frames, ours, theirs, options.repeats)
     pipeline, model = make_networks(folder)
     for archive in archives:
         n_files = options.embedded

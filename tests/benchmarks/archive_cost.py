@@ -1,8 +1,10 @@
 """What labelling 700 million frames should cost, from measured parts and counts.
 
 Run as ``python tests/benchmarks/archive_cost.py`` (with real data: see
-tests/real_data.py; without, frames of noise, which compress as badly). Measured, on
-one core: reading a compressed file, preparing its frames, embedding them by a
+tests/real_data.py; without, frames of noise, which compress as badly). With ``--pack``,
+only `pack_frames` is measured: its frames per second, and the time of a bare loop over
+`read_frames` and the preprocessor on the same threads as a part of its own, medians of
+alternating rounds. Else measured, on one core: reading a compressed file, preparing its frames, embedding them by a
 ResNet18 at 224 pixels, and the bytes of a frame in the archive.
 Counted: what a GPU should need, as in cost_model.py. The rest is division: a model.
 Nothing in the table of machines was run.
@@ -13,6 +15,7 @@ import gzip
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,7 @@ from joblib import cpu_count  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 
 from sksimclr import AuroraPreprocessor, SimCLRTransformer  # noqa: E402
-from sksimclr.archive import label_archive, read_frames  # noqa: E402
+from sksimclr.archive import label_archive, pack_frames, read_frames  # noqa: E402
 
 N_FRAMES = 700e6
 SIZE = 224
@@ -97,6 +100,47 @@ def frames_per_second(model, path, folder):
     return speeds
 
 
+def compare_packing(folder, n_files, n_rounds):
+    """Print how fast frames are packed, and what a bare loop takes of that time."""
+    path, archive = make_file(folder), folder / "minutes"
+    archive.mkdir()
+    for k in range(n_files):
+        name = f"20140310_{k // 60:02d}{k % 60:02d}_gill_themis19_full.pgm.gz"
+        (archive / name).symlink_to(path)
+    paths, small = sorted(archive.iterdir()), AuroraPreprocessor(size=64, dtype="uint8")
+    n_frames = n_files * len(read_frames(path))
+
+    def read_and_reduce(path):
+        small.transform(read_frames(path).images)
+
+    def pack():
+        with tempfile.TemporaryDirectory() as store:
+            pack_frames(paths, store, preprocessor=small, n_threads=n_threads)
+
+    torch.set_num_threads(1)
+    for n_threads in sorted({1, cpu_count()}):
+        with ThreadPoolExecutor(n_threads) as pool:
+            ways = [lambda: list(pool.map(read_and_reduce, paths)), pack]
+            rounds = [list(map(times_of, ways)) for _ in range(n_rounds + 1)][1:]
+        bare, packed = np.array(rounds)[:, 0], np.array(rounds)[:, 1]
+        speed, (wall, cpu) = (
+            n_frames / np.median(packed[:, 0]),
+            np.median(bare / packed, 0),
+        )
+        print(
+            f"pack_frames, {n_threads} threads: {speed:.0f} frames/s; a bare loop takes "
+            f"{wall:.3f} of its time, {cpu:.3f} of its processors' time",
+            flush=True,
+        )
+
+
+def times_of(function):
+    """Return the seconds that a call takes, and those of all processors."""
+    began = time.perf_counter(), time.process_time()
+    function()
+    return time.perf_counter() - began[0], time.process_time() - began[1]
+
+
 def gpu_frames_per_second():
     """Return what one H100 should embed in float32 (TF32), by counting."""
     operations, _, values, _ = count("resnet18", SIZE)
@@ -107,7 +151,14 @@ def gpu_frames_per_second():
 
 def main():
     """Print what was measured, and the model."""
-    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--pack", action="store_true")
+    parser.add_argument("--files", type=int, default=1000, help="of --pack, up to 1440")
+    parser.add_argument("--rounds", type=int, default=5, help="of --pack")
+    options = parser.parse_args()
+    if options.pack:
+        with tempfile.TemporaryDirectory() as folder:
+            return compare_packing(Path(folder), options.files, options.rounds)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder))
     on_gpu = gpu_frames_per_second()

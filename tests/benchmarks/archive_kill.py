@@ -1,10 +1,12 @@
-"""Catalogues of runs that were killed or doubled at random, against one that was not.
+"""Catalogues and stores of runs that were killed or doubled, against one that was not.
 
 Run as ``python tests/benchmarks/archive_kill.py process`` (a process that labels an
 archive is killed at a random moment of its work, and started again until it ends by
 itself), ``cluster`` (it labels on a Dask cluster, of which a worker, the nanny of a
 worker, or the client is killed; the client is then called again at once, while the
-workers are still at its tasks) or ``double`` (two runs at once that see no locks). The
+workers are still at its tasks), ``double`` (two runs at once that see no locks) or
+``pack`` (a process that packs frames is killed ten times on the way to one store, which
+must then be, byte for byte, that of a run that nobody disturbed). The
 catalogue must then have the same rows as that of a run that nobody disturbed, each
 once, and no row of the list of files without them. All kills are SIGKILL. Prints a line
 for each catalogue, and ends with exit code 1 at the first that differs.
@@ -29,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 _READY = "labelling"
 _LIMIT = 300  # seconds for a run that was disturbed; then it hangs
 _LONGEST_WAIT = 2.0  # seconds from the begin of the work to a kill
+_N_KILLS, _SHORT_WAIT = 10, 0.4  # of a run that packs, and the same of each
 _COMMAND = [sys.executable, __file__]
 
 
@@ -55,6 +58,15 @@ def label(archive, catalogue, how):
         n_threads=2,
         part_bytes=archives.PART_BYTES,
     )
+
+
+def pack(archive, store, how):
+    """Be a process that packs: print when all is ready, begin when told to."""
+    import archives
+
+    print(_READY, flush=True)
+    sys.stdin.readline()
+    archives.pack(archive, store, n_threads=2)
 
 
 def prepare(archive, catalogue, how="threads"):
@@ -85,12 +97,19 @@ def start(archive, catalogue, how="threads"):
     return begin(prepare(archive, catalogue, how))
 
 
-def state(catalogue):
+def rows_of(catalogue):
     """Return the rows of a catalogue, and what is said of its files."""
     from sksimclr.archive import read_catalogue
-    from sksimclr.archive._catalogue import read_files
+    from sksimclr.archive._folder import read_files
 
     return read_catalogue(catalogue), read_files(catalogue).sort_by("file")
+
+
+def bytes_of(store):
+    """Return the bytes of all files of a store by name."""
+    from archives import contents
+
+    return [contents(store)]
 
 
 def n_done(catalogue):
@@ -112,6 +131,22 @@ def kill_process(archive, catalogue, draw, cluster):
             moments.append(f"{wait:.2f} s, {n_done(catalogue)} parts done")
     finish(start(archive, catalogue))
     return "process: " + "; ".join(moments)
+
+
+def kill_packing(archive, store, draw, cluster):
+    """Kill a run ten times, then let it end."""
+    moments = []
+    while len(moments) < _N_KILLS:
+        process, wait = start(archive, store, "pack"), draw.uniform(0, _SHORT_WAIT)
+        try:
+            process.wait(wait)
+            return f"pack: ended before kill {len(moments) + 1}; give more --files"
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            moments.append(str(n_done(store)))
+    finish(start(archive, store, "pack"))
+    return f"pack: {_N_KILLS} kills, when {', '.join(moments)} parts were done"
 
 
 def kill_in_cluster(archive, catalogue, draw, cluster):
@@ -239,6 +274,7 @@ def main():
         "process": kill_process,
         "cluster": kill_in_cluster,
         "double": run_twice,
+        "pack": kill_packing,
     }
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("kind", choices=disturb)
@@ -248,8 +284,9 @@ def main():
     parser.add_argument("--label", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.label:
-        label(*options.label)
+        (pack if options.label[2] == "pack" else label)(*options.label)
         return
+    how, state = ("pack", bytes_of) if options.kind == "pack" else ("threads", rows_of)
     draw = random.Random(options.seed)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -258,15 +295,15 @@ def main():
         archive, whole = Path(folder) / "archive", Path(folder) / "whole"
         write_archive(archive, options.files)
         began = time.monotonic()
-        finish(start(archive, whole))
+        finish(start(archive, whole, how))
         expected = state(whole)
-        print(f"{expected[0].num_rows} rows, {time.monotonic() - began:.1f} s")
+        print(f"{len(expected[0])} rows or files, {time.monotonic() - began:.1f} s")
         for _ in range(options.runs):
             catalogue = Path(folder) / "disturbed"
             began = time.monotonic()
             what = disturb[options.kind](archive, catalogue, draw, cluster)
             found = state(catalogue)
-            same = all(a.equals(b) for a, b in zip(found, expected, strict=True))
+            same = found == expected
             verdict = "the same" if same else "DIFFERS"
             print(f"{what}: {verdict}, {time.monotonic() - began:.0f} s", flush=True)
             if not same:

@@ -55,7 +55,7 @@ def packed(folder, n_files):
 
 
 def images_per_second(store, epochs, **settings):
-    """Return the speed of `fit` from a store: the median of all epochs but the first."""
+    """Return the speed of `fit` from a store: the median of epochs after the first."""
     simclr = SimCLRTransformer(
         image_size=SIZE, max_epochs=epochs, random_state=0, **settings
     ).fit(store)

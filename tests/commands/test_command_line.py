@@ -31,7 +31,7 @@ from tiny import tiny_encoder, tiny_pretrained, tiny_simclr
 import sksimclr
 from sksimclr import AuroraPreprocessor, SimCLRTransformer
 from sksimclr.__main__ import main
-from sksimclr._commands import _label, _train, _training_frames
+from sksimclr._commands import _label, _pack, _train, _training_frames
 from sksimclr._commands._estimate import estimate, night_groups
 from sksimclr._commands._labels import read_labels
 from sksimclr._commands._parser import make_parser
@@ -40,6 +40,8 @@ from sksimclr._commands._training_frames import read_training_frames
 from sksimclr.archive import (
     label_archive,
     load_model,
+    open_frames,
+    pack_frames,
     read_catalogue,
     read_failures,
     read_frames,
@@ -60,7 +62,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "user_guide" / "command_line.rst"
 SIZE = 16  # of frames, pixels
 FACTORY = "tiny.tiny_encoder"
 FAST = ["--epochs", "1", "--image-size", "33", "--batch-size", "8"]  # of `train`
-COMMANDS = ("label", "embed", "train", "summary", "info")
+COMMANDS = ("label", "embed", "pack", "train", "summary", "info")
 
 
 def make_frames(n, seed):
@@ -185,6 +187,9 @@ def test_examples_of_the_help_are_right():
         ("label m f -o c --thr 2", "unrecognized arguments: --thr"),
         ("label m f -o c --threads 2 --scheduler a", "not allowed with"),
         ("train f -o m --recipe slow", "invalid choice: 'slow'"),
+        ("pack f", "required: -o/--output"),
+        ("pack f -o s --quality constant", "invalid choice: 'constant'"),
+        ("pack f -o s --per-night 0", "--per-night: expected an integer >= 1, got 0"),
     ],
 )
 def test_wrong_arguments_are_explained(words, message, capsys):
@@ -842,6 +847,62 @@ def test_label_works_on_a_cluster(model, files, tmp_path, capsys, monkeypatch):
         assert "dask worker ADDRESS" in error
 
 
+# pack
+
+
+def test_pack_writes_what_pack_frames_does(files, tmp_path, kept, capsys):
+    """And does nothing the second time; files that fail are in the exit code."""
+    folder, store = files[0].parent, tmp_path / "a"
+    options = ("--size", 8, "--every", 2, "--quality", "good", "--per-night", 3)
+    assert call("pack", folder, "-o", store, *options, "--quiet") == 0
+    assert kept == [1]
+    assert "Packed 3 frames of 3 files" in capsys.readouterr().out
+    small = AuroraPreprocessor(size=8, dtype="uint8")
+    picked = {"every": 2, "quality": ["good"], "per_night": 3}
+    pack_frames(folder, tmp_path / "b", preprocessor=small, **picked)
+    found, expected = open_frames(store), open_frames(tmp_path / "b")
+    assert found.index.equals(expected.index)
+    assert_array_equal(np.asarray(found), np.asarray(expected))
+    assert call("pack", folder, "-o", store, *options, "--quiet") == 0
+    assert "Nothing to do: the store has all 3 files" in capsys.readouterr().out
+    (folder / "broken.pgm").write_bytes(b"P5\n")
+    assert call("pack", folder, "-o", store, *options, "--quiet", "--json") == 3
+    data = outcome(capsys)
+    assert (data["n_files"], data["n_skipped"], data["n_frames"]) == (1, 3, 0)
+    assert "broken.pgm" in data["failures"][0]["file"] and data["store"] == str(store)
+
+
+def test_pack_works_on_a_cluster(files, tmp_path, monkeypatch, capsys):
+    """That is at an address, or nowhere."""
+    used = []
+
+    @contextlib.contextmanager
+    def workers_at(address):
+        used.append(address)
+        yield
+
+    monkeypatch.setattr(_pack, "workers_at", workers_at)
+    options = ("--scheduler", "tcp://node1:8786", "--quiet")
+    assert call("pack", *files, "-o", tmp_path / "a", *options) == 0
+    assert used == ["tcp://node1:8786"]
+    assert open_frames(tmp_path / "a").shape == (12, 64, 64)
+
+
+def test_info_of_stores(files, tmp_path, capsys):
+    """What is in it, and how it was picked."""
+    options = ("--size", 8, "--quality", "good", "--quality", "short", "--quiet")
+    call("pack", files[0].parent, "-o", tmp_path / "a", *options)
+    capsys.readouterr()
+    assert call("info", tmp_path / "a", "--json") == 0
+    found = outcome(capsys)
+    assert found["kind"] == "store" and found["quality"] == ["good", "short"]
+    assert (found["n_frames"], found["n_failures"], found["every"]) == (12, 0, 1)
+    assert found["frame_shape"] == [8, 8] and found["sites"] == ["gill"]
+    assert found["first_time"].startswith("2014-03-10T06:00")
+    assert call("info", tmp_path / "a") == 0
+    assert re.search("frame shape +8 x 8", capsys.readouterr().out)
+
+
 # summary and info
 
 
@@ -1043,6 +1104,8 @@ def one_error(capsys):
         ("summary {files}", "is no catalogue"),
         ("summary missing", "'missing' is no catalogue"),
         ("info missing.pgm", "missing.pgm"),
+        ("pack missing/ -o s", "missing"),
+        ("pack {files} -o {files} --quiet", "is no store, and not empty"),
         ("info {files}/labels.csv", "labels.csv"),
     ],
 )

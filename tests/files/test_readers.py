@@ -278,6 +278,9 @@ def test_what_is_no_file_is_refused(tmp_path, suffix):
         ("20140310_0600_dark.png", "", "2014-03-10T06:00"),
         ("20140310_0600_mask.png", "", "2014-03-10T06:00"),
         ("2024-0906_1619.png", "", "NaT"),
+        ("thg_l1_asf_gako_2011010617_v01.cdf", "gako", "2011-01-06T17:00"),
+        ("thg_l1_asf_gako_20110106_v01.cdf", "", "NaT"),
+        ("thg_l2_asc_19991231_v01.cdf", "", "NaT"),
     ],
 )
 def test_names_tell_site_and_time(name, site, time):
