@@ -147,9 +147,12 @@ def on_axis_of_time(times):
     else:
         ends, step = np.array([_ONE_FRAME]), _ONE_FRAME
     n_cells = int(min(np.ceil(ends[-1] / step - 1e-6), _MAX_CELLS))
-    centers = (np.arange(n_cells) + 0.5) * (ends[-1] / n_cells)
+    width = ends[-1] / n_cells
+    centers = (np.arange(n_cells) + 0.5) * width
     last = np.searchsorted(starts, centers, side="right") - 1
     frames = np.where(centers < ends[last], first[last], -1)
+    for frame in np.flatnonzero(ends - starts < 0.99 * width):  # but has a cell
+        frames[min(int(starts[frame] / width), n_cells - 1)] = first[frame]
     return times[0] + np.array([0, round(ends[-1])], "timedelta64[ns]"), frames
 
 

@@ -12,8 +12,10 @@ from sksimclr.plotting._night import find_night, read_columns
 from sksimclr.plotting._night_axes import (
     add_magnetic_time,
     add_scale,
-    label_elevation,
     label_time,
+    set_elevations,
+    set_times,
+    size_of,
 )
 from sksimclr.plotting._pictures import find_images
 from sksimclr.plotting._shared import (
@@ -157,7 +159,7 @@ class KeogramDisplay:
         midnight = self._midnight()
         edges, frames = on_axis_of_time(times)
         limits = date2num(edges)
-        height = 2.2 + 0.3 * (midnight is not None)
+        height = 2.5 + 0.3 * (midnight is not None)
         if ax is None:
             height += 0.14 * legend_rows(names, 0.8 * PAGE_WIDTH)[0]
         self.ax_ = axes_or_new(ax, (PAGE_WIDTH, height))
@@ -170,16 +172,20 @@ class KeogramDisplay:
         label_time(self.ax_, self.strip_ax_, edges)
         self.magnetic_ax_ = None
         if midnight is not None:
-            self.magnetic_ax_ = add_magnetic_time(self.ax_, midnight, edges)
-        label_elevation(
-            self.ax_,
-            columns.shape[1],
-            elevations,
-            label=self.elevation_label,
-            ends=("top", "bottom") if self.north is None else ("north", "south"),
-        )
-        self.ax_.set_title(self.title, fontsize=LABEL_SIZE, loc="left")
+            self.magnetic_ax_ = add_magnetic_time(self.ax_, midnight)
+        self._label(edges, columns.shape[1], elevations)
         return self
+
+    def _label(self, edges, n_rows, elevations):
+        """Write what there is room for."""
+        self.ax_.set_title(self.title, fontsize=LABEL_SIZE, loc="left")
+        name = self.elevation_label if elevations is not None else ""
+        self.ax_.set_ylabel(name, fontsize=LABEL_SIZE)
+        size = size_of(self.ax_)
+        axes = [self.ax_, self.strip_ax_, self.magnetic_ax_]
+        set_times([ax for ax in axes if ax is not None], size, edges)
+        ends = ("top", "bottom") if self.north is None else ("north", "south")
+        set_elevations(self.ax_, size[1], n_rows, elevations, ends)
 
     def _draw_keogram(self, columns, frames, limits, image_kw):
         """Show the columns of `frames`, blank where there is none."""

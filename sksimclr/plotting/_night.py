@@ -9,6 +9,7 @@ import numpy as np
 from sksimclr.plotting._cameras import instrument_of
 
 _DAY = np.timedelta64(1, "D")
+_FAR = 10_000  # hours from a date, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,12 +132,12 @@ def _period(day, hours):
     """Return first and last moment, datetimes of UTC."""
     try:
         first, last = (float(hour) for hour in hours)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"hours must be (first, last), got {hours!r}.") from error
-    if not -8760 <= first < last <= 8760:
+        is_period = -_FAR < first < last < _FAR
+    except (TypeError, ValueError):
+        is_period = False
+    if not is_period:
         raise ValueError(
-            "The first of hours must be below the last, both within a year, got "
-            f"{hours!r}."
+            f"hours must be (first, last), the first below the last, got {hours!r}."
         )
     moments = day + (np.array([first, last]) * 3.6e9).astype("timedelta64[us]")
     return moments.tolist()

@@ -11,7 +11,7 @@ _BAR = 0.1  # width of the colour bar, inches
 
 
 def label_time(ax, strip_ax, edges):
-    """Write hours and minutes, UTC, under what is lowest.
+    """Write the date below what is lowest; `set_times` makes the ticks.
 
     Parameters
     ----------
@@ -27,16 +27,15 @@ def label_time(ax, strip_ax, edges):
     lowest = ax if strip_ax is None else strip_ax
     for each in {ax, lowest}:
         each.set_xlim(*date2num(edges))
-        _set_ticks(each.xaxis, ax, edges)
     if lowest is not ax:
         ax.tick_params(axis="x", labelbottom=False, length=0)
-    last = max(edges[0], edges[1] - np.timedelta64(1, "ns"))  # that is not the end
+    last = edges[1] - np.timedelta64(1, "ns")  # the end may be midnight
     days = np.datetime_as_string([edges[0], last], unit="D")
     style_axes(lowest, f"UTC, {' to '.join(dict.fromkeys(days))}", "")
     lowest.spines[["top", "right"]].set_visible(True)
 
 
-def add_magnetic_time(ax, midnight, edges):
+def add_magnetic_time(ax, midnight):
     """Add an axis of magnetic local time above a keogram.
 
     Parameters
@@ -44,7 +43,6 @@ def add_magnetic_time(ax, midnight, edges):
     ax : matplotlib Axes
     midnight : float
         When magnetic midnight is, UTC hours.
-    edges : ndarray of shape (2,), datetime64[ns]
 
     Returns
     -------
@@ -54,46 +52,61 @@ def add_magnetic_time(ax, midnight, edges):
     magnetic = ax.secondary_xaxis(
         "top", functions=(lambda utc: utc - days, lambda mlt: mlt + days)
     )
-    _set_ticks(magnetic.xaxis, ax, edges)
     magnetic.tick_params(labelsize=TEXT_SIZE)
     magnetic.set_xlabel("magnetic local time", fontsize=LABEL_SIZE)
     return magnetic
 
 
-def _set_ticks(axis, ax, edges):
-    """Let an axis have as many times as there is room for."""
+def set_times(axes, size, edges):
+    """Let axes have as many times as there is room for.
+
+    Parameters
+    ----------
+    axes : list of matplotlib Axes
+    size : ndarray of shape (2,), float
+        Width and height of the keogram, inches.
+    edges : ndarray of shape (2,), datetime64[ns]
+    """
     from matplotlib.dates import AutoDateLocator, DateFormatter
 
     is_short = bool(edges[1] - edges[0] < _SHORT)
-    room = int(ax.bbox.width / ax.figure.dpi / _TICK[is_short])
-    most = int(np.clip(room, 2, 9))
-    axis.set_major_locator(AutoDateLocator(minticks=min(4, most), maxticks=most))
-    form = "%H:%M:%S" if is_short else "%H:%M"
-    axis.set_major_formatter(DateFormatter(form, tz="UTC"))
+    most = int(np.clip(size[0] / _TICK[is_short], 2, 9))
+    for ax in axes:
+        locator = AutoDateLocator(minticks=max(1, most // 2), maxticks=most)
+        ax.xaxis.set_major_locator(locator)
+        form = "%H:%M:%S" if is_short else "%H:%M"
+        ax.xaxis.set_major_formatter(DateFormatter(form, tz="UTC"))
 
 
-def label_elevation(ax, n_rows, elevations, *, label, ends):
+def size_of(ax):
+    """Return width and height of axes, inches, where the layout puts them so far."""
+    figure = ax.figure.canvas.figure
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    return np.array(ax.bbox.size) / figure.dpi
+
+
+def set_elevations(ax, height, n_rows, elevations, ends):
     """Write elevations, and which side is up, on the left.
 
     Parameters
     ----------
     ax : matplotlib Axes
+    height : float
+        Of the keogram, inches.
     n_rows : int
-        Of the keogram.
     elevations : ndarray of shape (n_rows,), float, or None
         Degrees above the horizon at the upper side, ascending.
-    label : str
-        Of the axis.
     ends : (str, str)
         Names of the upper and the lower side.
     """
     places, names = [0], [ends[0]]
     if elevations is not None:
-        height = ax.bbox.height / ax.figure.dpi
         for elevation in _round_elevations(elevations, height):
             place = np.interp(elevation, elevations, np.arange(n_rows) + 0.5)
             room = min(place, n_rows - place) / n_rows * height
-            if room > 1.2 * _LINE:
+            if room > 1.6 * TEXT_SIZE / 72:  # besides the name of the side
                 places.append(place)
                 names.append(f"{min(elevation, 180 - elevation)}°")
     ax.set_yticks([*places, n_rows], [*names, ends[1]], fontsize=TEXT_SIZE)
@@ -101,7 +114,6 @@ def label_elevation(ax, n_rows, elevations, *, label, ends):
     texts[0].set_verticalalignment("top")
     texts[-1].set_verticalalignment("bottom")
     ax.tick_params(axis="y", length=0 if elevations is None else 2)
-    ax.set_ylabel("" if elevations is None else label, fontsize=LABEL_SIZE)
 
 
 def _round_elevations(elevations, height):
@@ -136,8 +148,9 @@ def add_scale(image, units):
     below = bool(values.size) and values.min() < norm.vmin
     above = bool(values.size) and values.max() > norm.vmax
     extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}
+    form = None if isinstance(norm, LogNorm) else "{x:,.10g}"
     bar = ax.figure.colorbar(
-        image, cax=bar_ax, extend=extend[below, above], format="{x:,.10g}"
+        image, cax=bar_ax, extend=extend[below, above], format=form
     )
     bar_ax.tick_params(labelsize=TEXT_SIZE, which="both", length=2)
     if isinstance(norm, LogNorm):
