@@ -15,7 +15,6 @@ from sksimclr.plotting._night_axes import (
     label_time,
     set_elevations,
     set_times,
-    size_of,
 )
 from sksimclr.plotting._pictures import find_images
 from sksimclr.plotting._shared import (
@@ -23,6 +22,7 @@ from sksimclr.plotting._shared import (
     PAGE_WIDTH,
     axes_or_new,
     require_matplotlib,
+    size_of,
 )
 from sksimclr.plotting._strip import (
     GAP_COLOR,

@@ -78,15 +78,6 @@ def set_times(axes, size, edges):
         ax.xaxis.set_major_formatter(DateFormatter(form, tz="UTC"))
 
 
-def size_of(ax):
-    """Return width and height of axes, inches, where the layout puts them so far."""
-    figure = ax.figure.canvas.figure
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-    return np.array(ax.bbox.size) / figure.dpi
-
-
 def set_elevations(ax, height, n_rows, elevations, ends):
     """Write elevations, and which side is up, on the left.
 

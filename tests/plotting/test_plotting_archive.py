@@ -14,6 +14,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.dataset as ds  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 import pytest  # noqa: E402
 from archive_files import frame_name, write_cdf, write_pgm  # noqa: E402
 from matplotlib.colors import LogNorm, PowerNorm, to_hex  # noqa: E402
@@ -23,7 +24,7 @@ from PIL import Image  # noqa: E402
 
 from sksimclr._files import readers  # noqa: E402
 from sksimclr._files.readers import read_frames  # noqa: E402
-from sksimclr.archive import occurrence  # noqa: E402
+from sksimclr.archive import _catalogue, occurrence  # noqa: E402
 from sksimclr.archive._sites import (  # noqa: E402
     DIPOLE_POLE,
     SITES,
@@ -1108,6 +1109,70 @@ def test_occurrence_of_an_empty_catalogue_is_an_empty_table(tmp_path):
     assert table.num_rows == 0
 
 
+def test_occurrence_of_embeddings_alone_counts_frames(tmp_path, rows):
+    """All of them, without a column of labels."""
+    labelled = write_catalogue(tmp_path / "labelled", rows)
+    for row in rows:
+        del row["label"]
+    table = occurrence(write_catalogue(tmp_path / "c", rows, classes=None))
+    assert table.column_names == ["site", "hour", "n_frames"]
+    counted = occurrence(labelled).group_by(["site", "hour"])
+    expected = counted.aggregate([("n_frames", "sum")]).rename_columns(
+        ["site", "hour", "n_frames"]
+    )
+    assert table.to_pylist() == expected.sort_by(
+        [("site", "ascending"), ("hour", "ascending")]
+    ).to_pylist()
+
+
+@pytest.fixture
+def two_instruments(tmp_path, monkeypatch):
+    """Return a catalogue that has a column of instruments: two at gill, one at rank."""
+    schema = _catalogue.frame_schema
+    added = ("instrument", pa.string())
+    monkeypatch.setattr(
+        _catalogue, "frame_schema", lambda header: schema(header).append(pa.field(*added))
+    )
+    rows, names = [], {"gill": ["white", "red", None], "rank": ["white"] * 3}
+    for site, instruments in names.items():
+        for row, name in zip(
+            rows_of("/none.pgm", START + np.arange(3) * MINUTE, NAMES[:3], site),
+            instruments,
+            strict=True,
+        ):
+            rows.append(row | {"instrument": name})
+    catalogue = write_catalogue(tmp_path / "c", rows)
+    for site, instruments in names.items():
+        (path,) = (catalogue / f"site={site}").rglob("*.parquet")
+        table = pq.ParquetFile(path).read()
+        pq.write_table(table.append_column("instrument", pa.array(instruments)), path)
+    return catalogue
+
+
+def test_instruments_are_counted_apart(two_instruments):
+    """Where the catalogue says which they are."""
+    table = occurrence(two_instruments, by=["site", "instrument"]).to_pylist()
+    counted = {(row["site"], row["instrument"], row["label"]) for row in table}
+    assert counted == {
+        ("gill", "white", "arc"),
+        ("gill", "red", "cloudy"),
+        ("gill", None, "diffuse"),
+        *(("rank", "white", name) for name in NAMES[:3]),
+    }
+
+
+def test_occurrence_of_two_instruments_asks_for_one(two_instruments):
+    """Those of one station are not mixed unless that is asked for."""
+    make = OccurrenceDisplay.from_catalogue
+    with pytest.raises(ValueError, match=r"'gill': \['red', 'white'\].*instrument="):
+        make(two_instruments)
+    with pytest.raises(ValueError, match=r"has instruments \['red', 'white'\], got"):
+        make(two_instruments, instrument="blue")
+    white = make(two_instruments, instrument="white").counts.sum(axis=(1, 2))
+    both = make(two_instruments, instrument=["white", "red"]).counts.sum(axis=(1, 2))
+    assert white.tolist() == [2, 1, 1, 0, 0, 0] and both.tolist() == [2, 2, 1, 0, 0, 0]
+
+
 def test_positions_are_only_needed_for_magnetic_hours(tmp_path):
     """Then they may be given."""
     rows = rows_of("/none.pgm", START + np.arange(3) * MINUTE, NAMES[:3], site="lyrn")
@@ -1127,8 +1192,10 @@ def test_occurrence_errors(tmp_path):
     for by in ("hour", ["year"], ["site", "label"]):
         with pytest.raises(ValueError, match="sequence of some of .*'magnetic_hour'"):
             occurrence(catalogue, by=by)
+    with pytest.raises(ValueError, match="no column of instruments.*Label its files"):
+        occurrence(catalogue, by=["instrument"])
     with pytest.raises(ValueError, match="has no labels.*no classifier"):
-        occurrence(catalogue)
+        OccurrenceDisplay.from_catalogue(catalogue)
     with pytest.raises(FileNotFoundError, match="is no catalogue"):
         occurrence(tmp_path / "other")
 
@@ -1167,10 +1234,12 @@ def test_panels_show_months_down_and_hours_across(rng):
     )
     labels = [label.get_text() for label in display.ax_.get_yticklabels()]
     assert labels == ["Oct", "Nov", "Dec", "Jan", "Feb", "Mar"]
-    assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["0", "6"]
-    assert_allclose(display.ax_.get_xticks(), [3.5, 9.5])  # left edges of those hours
+    lowest = display.axes_[-1]
+    hours = [label.get_text() for label in lowest.get_xticklabels()]
+    assert hours == ["21", "0", "3", "6", "9"]
+    assert_allclose(lowest.get_xticks(), [0.5, 3.5, 6.5, 9.5, 12.5])  # left edges
     utc = OccurrenceDisplay(counts, NAMES, hour="hour").plot()
-    assert [label.get_text() for label in utc.ax_.get_xticklabels()] == list(
+    assert [label.get_text() for label in utc.axes_[-1].get_xticklabels()] == list(
         map(str, range(0, 24, 6))
     )
     assert {ax.get_xlabel() for ax in utc.axes_} == {"", "UTC, hours"}
@@ -1194,6 +1263,52 @@ def test_hours_with_few_frames_are_blank():
         assert np.isfinite(display.fractions).sum() == full
         picture = display.ax_.images[0].get_array()
         assert np.ma.count(picture) == full == picture.shape[1]
+
+
+def one_hour(n_classes, hour):
+    """Return counts (n_classes, 12, 24) of one hour in March."""
+    counts = np.zeros((n_classes, 12, 24), int)
+    counts[:, 2, hour] = np.arange(n_classes) + 3
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("hour", "ends", "kind"),
+    [(7, ["7", "8"], "hour"), (23, ["23", "0"], "magnetic_hour")],
+)
+def test_a_single_hour_has_its_beginning_and_end(hour, ends, kind):
+    """On the axis."""
+    display = OccurrenceDisplay(one_hour(3, hour), NAMES[:3], hour=kind).plot()
+    lowest = display.axes_[-1]
+    assert [label.get_text() for label in lowest.get_xticklabels()] == ends
+    assert_allclose(lowest.get_xticks(), lowest.get_xlim())
+    assert_readable(display.figure_)
+
+
+LONG = ["arc with omega bands and torches", "cloudy, or hazy with moonlight", *NAMES]
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "names", "size"),
+    [
+        (6, NAMES, None),
+        (8, LONG, None),
+        (7, ["cloudy" * 4, *LONG], None),
+        (1, NAMES, None),
+        (2, LONG, None),
+        (6, NAMES, (12, 5)),
+        (6, NAMES, (3.5, 4)),
+    ],
+)
+def test_texts_of_occurrence_neither_touch_nor_leave_the_figure(
+    rng, n_classes, names, size
+):
+    """Few classes and many, short names and long, in a column and on a page."""
+    counts = np.concatenate([counts_of(rng), counts_of(rng)])[:n_classes] * 10_000
+    ax = size and plt.subplots(figsize=size, layout="constrained")[1]
+    display = OccurrenceDisplay(counts, names[:n_classes]).plot(ax or None)
+    assert display.figure_.get_size_inches()[0] == (size or (7, 0))[0]
+    assert_readable(display.figure_)
 
 
 def test_panels_on_given_axes(rng):
