@@ -1,6 +1,11 @@
 """How often each class occurs, counted over a catalogue of any size."""
 
-from sksimclr.archive._catalogue import damage_named, open_rows, sites_and_dates
+from sksimclr.archive._catalogue import (
+    UNKNOWN,
+    damage_named,
+    open_rows,
+    sites_and_dates,
+)
 from sksimclr.archive._sites import magnetic_midnight, site_position
 
 KEYS = ("site", "instrument", "date", "month", "hour", "magnetic_hour")
@@ -28,7 +33,7 @@ def occurrence(catalogue, *, by=("site", "hour"), sites=None):
     pyarrow.Table
         The columns of `by`, "label" and "n_frames", int64; only combinations that
         occur, in ascending order. Month and hours are null for frames without a time,
-        the label for those without a label. A catalogue of embeddings alone has no
+        magnetic hours also for those without a site, the label for those without one. A catalogue of embeddings alone has no
         column "label", and all its frames are counted.
 
     Raises
@@ -122,8 +127,8 @@ def occurrence_of(instruments, catalogue, *, by, sites=None):
         several = {site: sorted(has) for site, has in found.items() if len(has) > 1}
         if several:
             raise ValueError(
-                f"Stations have several instruments, {several}: choose what is counted "
-                "with instrument=..."
+                f"Stations have several instruments, {several}: give those that are to "
+                "be counted as instrument."
             )
         return table
     wanted = [instruments] if isinstance(instruments, str) else [*instruments]
@@ -174,10 +179,12 @@ def _expression(key, rows, sites):
 
 def _midnight_minutes(rows, sites):
     """Return the minute of the day of magnetic midnight, an expression of the site."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     minutes = pc.scalar(0)
-    for site in sorted({site for site, _ in sites_and_dates(rows)}):
+    for site in sorted({site for site, _ in sites_and_dates(rows)} - {UNKNOWN}):
         midnight = round(60 * magnetic_midnight(*site_position(site, sites)))
         minutes = pc.if_else(pc.field("site") == site, pc.scalar(midnight), minutes)
-    return minutes
+    nowhere = pa.scalar(None, pa.int64())
+    return pc.if_else(pc.field("site") == UNKNOWN, nowhere, minutes)

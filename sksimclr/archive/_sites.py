@@ -68,7 +68,8 @@ def site_position(site, sites=None):
     if position is None:
         raise ValueError(
             f"The position of site {site!r} is not known. Pass it, in degrees north "
-            f"and east: sites={{{site!r}: (latitude, longitude)}}."
+            f"and east: sites={{{site!r}: (latitude, longitude)}}, or --position {site} "
+            "LATITUDE LONGITUDE at the command line."
         )
     return check_position(position, f" for {site!r}")
 

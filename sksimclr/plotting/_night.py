@@ -174,8 +174,8 @@ def _of_one_instrument(table, instrument):
         return table, "".join(found)
     if instrument is None or instrument not in found:
         raise ValueError(
-            f"The frames of that night are of the instruments {found}: choose one with "
-            f"instrument=..., got {instrument!r}."
+            f"The frames of that night are of the instruments {found}: give one of them "
+            f"as instrument, got {instrument!r}."
         )
     return table.filter(pa.array([name == instrument for name in names])), instrument
 

@@ -1164,7 +1164,7 @@ def test_instruments_are_counted_apart(two_instruments):
 def test_occurrence_of_two_instruments_asks_for_one(two_instruments):
     """Those of one station are not mixed unless that is asked for."""
     make = OccurrenceDisplay.from_catalogue
-    with pytest.raises(ValueError, match=r"'gill': \['red', 'white'\].*instrument="):
+    with pytest.raises(ValueError, match=r"'gill': \['red', 'white'\].*as instrument"):
         make(two_instruments)
     with pytest.raises(ValueError, match=r"has instruments \['red', 'white'\], got"):
         make(two_instruments, instrument="blue")
@@ -1184,6 +1184,10 @@ def test_positions_are_only_needed_for_magnetic_hours(tmp_path):
     table = occurrence(catalogue, by=["magnetic_hour"], sites=sites)
     expected = int((6 - magnetic_midnight(*sites["lyrn"])) % 24)
     assert table["magnetic_hour"].to_pylist() == [expected] * 3
+    nowhere = rows_of("/none.pgm", START + np.arange(3) * MINUTE, NAMES[:3], "unknown")
+    both = write_catalogue(tmp_path / "both", rows + nowhere)
+    table = occurrence(both, by=["site", "magnetic_hour"], sites=sites)
+    assert table["magnetic_hour"].to_pylist() == [expected] * 3 + [None] * 3
 
 
 def test_occurrence_errors(tmp_path):
