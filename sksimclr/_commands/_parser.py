@@ -28,7 +28,14 @@ def make_parser():
     version = import_module("sksimclr").__version__
     parser.add_argument("--version", action="version", version=f"sksimclr {version}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_label, _add_embed, _add_train, _add_summary, _add_keogram, _add_info):
+    for add in (
+        _add_label,
+        _add_embed,
+        _add_train,
+        _add_summary,
+        _add_keogram,
+        _add_info,
+    ):
         add(commands)
     return parser
 
@@ -282,6 +289,15 @@ def _add_keogram(commands):
         "--instrument", metavar="NAME", help="if the station had several that night"
     )
     parser.add_argument(
+        "--mlt", action="store_true", help="add an axis of magnetic local time"
+    )
+    _add_position(parser)
+    _add_sky(parser)
+
+
+def _add_sky(parser):
+    """Add what `keogram` may be told of the frames."""
+    parser.add_argument(
         "--north",
         metavar="ANGLE",
         type=float,
@@ -308,10 +324,6 @@ def _add_keogram(commands):
         type=float,
         help="elevation at that radius (default: known for THEMIS; else 0)",
     )
-    parser.add_argument(
-        "--mlt", action="store_true", help="add an axis of magnetic local time"
-    )
-    _add_position(parser)
 
 
 def _add_position(parser):
@@ -321,8 +333,8 @@ def _add_position(parser):
         nargs=3,
         action="append",
         default=[],
-        help="for --mlt, of a station that is not THEMIS's: degrees north and east; may "
-        "be given more than once",
+        help="for --mlt, of a station that is not THEMIS's: degrees north and east; "
+        "may be given more than once",
     )
 
 

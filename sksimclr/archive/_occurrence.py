@@ -33,8 +33,8 @@ def occurrence(catalogue, *, by=("site", "hour"), sites=None):
     pyarrow.Table
         The columns of `by`, "label" and "n_frames", int64; only combinations that
         occur, in ascending order. Month and hours are null for frames without a time,
-        magnetic hours also for those without a site, the label for those without one. A catalogue of embeddings alone has no
-        column "label", and all its frames are counted.
+        magnetic hours also for those without a site, the label for those without one. A
+        catalogue of embeddings alone has no column "label"; all its frames are counted.
 
     Raises
     ------

@@ -68,8 +68,8 @@ def site_position(site, sites=None):
     if position is None:
         raise ValueError(
             f"The position of site {site!r} is not known. Pass it, in degrees north "
-            f"and east: sites={{{site!r}: (latitude, longitude)}}, or --position {site} "
-            "LATITUDE LONGITUDE at the command line."
+            f"and east: sites={{{site!r}: (latitude, longitude)}}, or at the command "
+            f"line --position {site} LATITUDE LONGITUDE."
         )
     return check_position(position, f" for {site!r}")
 

@@ -209,7 +209,8 @@ class KeogramDisplay:
         elevations = self.elevations
         if elevations is not None:
             elevations = np.asarray(elevations, dtype=float)
-            if elevations.shape != columns.shape[1:] or (np.diff(elevations) <= 0).any():
+            ascend = (np.diff(elevations) > 0).all()
+            if elevations.shape != columns.shape[1:] or not ascend:
                 raise ValueError(
                     "elevations of KeogramDisplay must ascend, one for each of "
                     f"{columns.shape[1]} rows, got {self.elevations!r}."
@@ -267,9 +268,9 @@ class KeogramDisplay:
             the top; "bottom" is 180. The cut begins there. None, unknown, cuts from top
             to bottom.
         edge_elevation : float, default=None
-            Elevation at `radius`, degrees, for the axis. Lenses are taken for
-            equidistant: the angle from the zenith grows evenly. None takes the edge for
-            the horizon, and says so.
+            Elevation at `radius`, degrees in [-90, 89], for the axis. Lenses are taken
+            for equidistant: the angle from the zenith grows evenly. None takes the edge
+            for the horizon, and says so.
         position, title
             As in `KeogramDisplay`.
         ax, image_kw
@@ -352,7 +353,8 @@ class KeogramDisplay:
             As in `from_frames`. By default known for files of THEMIS and for no others,
             see the notes.
         edge_elevation : float, default=None
-            As in `from_frames`, but known for THEMIS: 15.2 degrees at `radius` 0.85.
+            Elevation at `radius`, degrees in [-90, 89], as in `from_frames`. By default
+            known for files of THEMIS: 15.2 at a `radius` of 0.85.
         mlt : bool, default=False
             Add an axis of magnetic local time, which is right to within about an hour.
         sites : dict of str to (float, float), default=None

@@ -102,8 +102,8 @@ def as_day(day):
 
     Examples
     --------
-    >>> as_day("20140310") == as_day("2014-03-10") == as_day(date(2014, 3, 10))
-    True
+    >>> [str(as_day(day)) for day in ("20140310", date(2014, 3, 10))]
+    ['2014-03-10', '2014-03-10']
     """
     found = day
     try:
@@ -123,8 +123,8 @@ def as_day(day):
     if isinstance(found, np.datetime64) and not (is_coarse or np.isnat(found)):
         return found
     raise ValueError(
-        "date must be a day in UTC, as 'YYYY-MM-DD' or 'YYYYMMDD', or a date of Python, "
-        f"NumPy or pandas, got {day!r}."
+        "date must be a day in UTC, as 'YYYY-MM-DD' or 'YYYYMMDD', or a date of "
+        f"Python, NumPy or pandas, got {day!r}."
     )
 
 
@@ -174,8 +174,8 @@ def _of_one_instrument(table, instrument):
         return table, "".join(found)
     if instrument is None or instrument not in found:
         raise ValueError(
-            f"The frames of that night are of the instruments {found}: give one of them "
-            f"as instrument, got {instrument!r}."
+            f"The frames of that night are of the instruments {found}: give one of "
+            f"them as instrument, got {instrument!r}."
         )
     return table.filter(pa.array([name == instrument for name in names])), instrument
 

@@ -321,8 +321,8 @@ def _in_lines(words, width):
 
     Examples
     --------
-    >>> _in_lines(["omega", "bands,", "16 %"], 0.7)
-    'omega bands,\n16 %'
+    >>> _in_lines(["omega", "bands,", "16 %"], 0.9).split(chr(10))
+    ['omega bands,', '16 %']
     """
     lines = [words[0]]
     for word in words[1:]:
@@ -368,5 +368,7 @@ def _label_bars(bars, height, whole):
     most = int(np.clip(height / (2 * _MONTH), 1, 4))
     for bar, label, n_ticks in (of_shares, long, 6), (of_frames, "frames", most):
         bar.set_label(label, fontsize=LABEL_SIZE)
-        bar.locator = MaxNLocator(n_ticks, steps=[1, 2, 5, 10], integer=bar is of_frames)
+        bar.locator = MaxNLocator(
+            n_ticks, steps=[1, 2, 5, 10], integer=bar is of_frames
+        )
         bar.ax.tick_params(labelsize=TEXT_SIZE, length=2)

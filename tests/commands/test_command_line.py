@@ -1251,6 +1251,7 @@ def test_commands_of_the_page_work(tmp_path, monkeypatch, capsys):
         "catalogue",
         "embeddings",
         "occurrence.png",
+        "night.png",
     }
     script = text[text.index("#SBATCH") :]
     (command,) = re.findall(r"^   (sksimclr .*)$", script[: script.index("\n\n")], re.M)

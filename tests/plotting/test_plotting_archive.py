@@ -614,6 +614,16 @@ def test_keogram_errors(images, times, change, message):
     assert plt.get_fignums() == []
 
 
+@pytest.mark.parametrize(
+    "elevations", [np.arange(4), [3, 2, 1], [1, 1, 2], [1, np.nan, 2]], ids=repr
+)
+def test_elevations_that_are_none_of_the_rows(elevations):
+    """Are an error."""
+    with pytest.raises(ValueError, match="must ascend, one for each of 3"):
+        KeogramDisplay(np.ones((1, 3)), [START], elevations=elevations).plot()
+    assert plt.get_fignums() == []
+
+
 def test_keogram_of_columns_out_of_order(images, times):
     """Is an error, and so are none at all."""
     columns = images[:, ROWS, 8]
@@ -1120,19 +1130,17 @@ def test_occurrence_of_embeddings_alone_counts_frames(tmp_path, rows):
     expected = counted.aggregate([("n_frames", "sum")]).rename_columns(
         ["site", "hour", "n_frames"]
     )
-    assert table.to_pylist() == expected.sort_by(
-        [("site", "ascending"), ("hour", "ascending")]
-    ).to_pylist()
+    assert (
+        table.to_pylist()
+        == expected.sort_by([("site", "ascending"), ("hour", "ascending")]).to_pylist()
+    )
 
 
 @pytest.fixture
 def two_instruments(tmp_path, monkeypatch):
     """Return a catalogue that has a column of instruments: two at gill, one at rank."""
-    schema = _catalogue.frame_schema
-    added = ("instrument", pa.string())
-    monkeypatch.setattr(
-        _catalogue, "frame_schema", lambda header: schema(header).append(pa.field(*added))
-    )
+    schema, added = _catalogue.frame_schema, pa.field("instrument", pa.string())
+    monkeypatch.setattr(_catalogue, "frame_schema", lambda h: schema(h).append(added))
     rows, names = [], {"gill": ["white", "red", None], "rank": ["white"] * 3}
     for site, instruments in names.items():
         for row, name in zip(
