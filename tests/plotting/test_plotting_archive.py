@@ -551,6 +551,7 @@ def test_texts_of_keograms_neither_touch_nor_leave_the_figure(images, step, size
         times.astype("M8[ns]"),
         np.arange(20) % 6,
         target_names=NAMES,
+        edge_elevation=20,  # where 30 degrees are near the name of the side
         position=SITES["gill"],
         title="gill, THEMIS ASI, 2014-03-10",
         ax=ax or None,
@@ -1310,6 +1311,7 @@ LONG = ["arc with omega bands and torches", "cloudy, or hazy with moonlight", *N
         (2, LONG, None),
         (6, NAMES, (12, 5)),
         (6, NAMES, (3.5, 4)),
+        (1, NAMES, (5, 1.5)),
     ],
 )
 def test_texts_of_occurrence_neither_touch_nor_leave_the_figure(
