@@ -2,8 +2,8 @@
 A night as a keogram, with labels
 =================================
 
-A keogram is the column through the zenith of every frame, side by side: one picture of
-a whole night. Under it, ``KeogramDisplay`` writes what a classifier says of each frame,
+A keogram is a cut through the zenith of every frame, side by side: one picture of a
+whole night. Under it, ``KeogramDisplay`` writes what a classifier says of each frame,
 so that a night of labels can be checked at a glance.
 """
 
@@ -80,9 +80,10 @@ pipe.fit(data.images[~gillam], kinds[~gillam])
 # The catalogue, and the keogram from it
 # --------------------------------------
 # ``label_archive`` labels the folder. ``from_catalogue`` looks up the night and reads
-# the central columns of its frames again from their files. Contrast is stretched over
-# the whole night, so that brightness can be compared; the square root brings out what
-# is faint. Which side is north is known of THEMIS files, and said here for the others.
+# a cut through its frames again from their files. Contrast is stretched over the whole
+# night, so that brightness can be compared; the square root brings out what is faint.
+# Which side is north, and how far down the cut goes, is known of THEMIS files, and said
+# here for the others. ``mlt`` adds an axis of magnetic local time.
 import matplotlib.pyplot as plt
 from matplotlib.colors import PowerNorm
 
@@ -99,6 +100,8 @@ display = KeogramDisplay.from_catalogue(
     "2014-03-10",
     hours=(2, 12),
     north="top",
+    edge_elevation=10,
+    mlt=True,
     image_kw={"norm": PowerNorm(0.5, level + 200, level + 4000)},
 )
 plt.show()

@@ -1,23 +1,22 @@
 """``sksimclr summary``: how often each class occurs in a catalogue."""
 
 from collections import Counter
-from pathlib import Path
 
+from sksimclr._commands._figures import check_figure, positions, write_figure
 from sksimclr._commands._report import Report, failures_text, table
-from sksimclr._machine.writing import naming
 from sksimclr.archive import occurrence, read_failures
-from sksimclr.archive._catalogue import read_header
-
-_FIGURES = (".pdf", ".png", ".svg")
+from sksimclr.archive._catalogue import open_rows, read_header
+from sksimclr.archive._occurrence import has_instruments
 
 
 def run(args):
     """Count, and draw if that is asked for."""
-    if args.figure and Path(args.figure).suffix not in _FIGURES:
-        raise ValueError(
-            f"The name of a figure must end in one of {_FIGURES}, got {args.figure!r}."
-        )
-    counts = occurrence(args.catalogue, by=("site", "hour")).to_pylist()
+    if args.figure:
+        check_figure(args.figure)
+    hour, sites = "magnetic_hour" if args.mlt else "hour", positions(args)
+    classes = read_header(args.catalogue)["classes"]
+    where = ["site"] + ["instrument"] * has_instruments(open_rows(args.catalogue))
+    counts = occurrence(args.catalogue, by=[*where, hour], sites=sites).to_pylist()
     failures = read_failures(args.catalogue).to_pylist()
     data = {
         "catalogue": args.catalogue,
@@ -25,40 +24,53 @@ def run(args):
         "occurrence": counts,
         "failures": failures,
     }
-    classes = read_header(args.catalogue)["classes"]
-    lines = [_table(counts, classes), failures_text(failures)]
+    lines = [_table(counts, classes or [], [*where, hour]), failures_text(failures)]
     if args.figure:
-        _draw(args.catalogue, args.figure)
+        from sksimclr.plotting import OccurrenceDisplay
+
+        display = OccurrenceDisplay.from_catalogue(
+            args.catalogue, hour=hour, instrument=args.instrument, sites=sites
+        )
+        write_figure(display, args.figure)
         lines.append(f"Figure: {args.figure}")
         data["figure"] = args.figure
     return Report(data, "\n".join(line for line in lines if line))
 
 
-def _table(counts, classes):
-    """Return frames by site and hour, with a column for each class."""
+def _table(counts, classes, keys):
+    """Return frames by site and hour, with a column for each class.
+
+    Parameters
+    ----------
+    counts : list of dict
+        Rows of `occurrence`; none has a label if the catalogue is of embeddings.
+    classes : list
+    keys : list of str
+        What they are counted by; the last is the hour.
+    """
     if not counts:
         return "The catalogue is empty."
     cells = Counter()
     for row in counts:
-        hour = "?" if row["hour"] is None else f"{row['hour']:02d}"
-        cells[row["site"], hour, row["label"]] += row["n_frames"]
-    columns = [*classes, None] if any(key[2] is None for key in cells) else classes
-    rows = [
-        ["site", "hour UT", *("no label" if c is None else c for c in columns), "all"]
-    ]
-    for site, hour in sorted({key[:2] for key in cells}):
-        numbers = [cells[site, hour, name] for name in columns]
-        rows.append([site, hour, *numbers, sum(numbers)])
-    totals = [sum(row[k] for row in rows[1:]) for k in range(2, len(rows[0]))]
-    rows.append(["all", "", *totals])
-    rows.append(["", "", *(f"{number / totals[-1]:.1%}" for number in totals)])
+        *where, hour = (row[key] for key in keys)
+        hour = "?" if hour is None else f"{hour:02d}"
+        cells[(*(place or "?" for place in where), hour), row.get("label")] += row[
+            "n_frames"
+        ]
+    no_label = [None] * (bool(classes) and any(label is None for _, label in cells))
+    columns = [*classes, *no_label]
+    names = ["no label" if name is None else name for name in columns]
+    hour = "hour MLT" if keys[-1] == "magnetic_hour" else "hour UT"
+    rows = [[*keys[:-1], hour, *names, "all"]]
+    for place in sorted({place for place, _ in cells}):
+        numbers = [cells[place, name] for name in columns]
+        everything = sum(n for (where, _), n in cells.items() if where == place)
+        rows.append([*place, *numbers, everything])
+    n_keys = len(keys)
+    totals = [sum(row[k] for row in rows[1:]) for k in range(n_keys, len(rows[0]))]
+    blank = [""] * (n_keys - 1)
+    rows.append(["all", *blank, *totals])
+    if columns:
+        shares = [f"{number / totals[-1]:.1%}" for number in totals]
+        rows.append(["", *blank, *shares])
     return table(rows)
-
-
-def _draw(catalogue, path):
-    """Write the figure of the occurrence by hour."""
-    from sksimclr.plotting import OccurrenceDisplay
-
-    display = OccurrenceDisplay.from_catalogue(catalogue, hour="hour")
-    with naming(Path(path)):
-        display.figure_.savefig(path)

@@ -1,9 +1,14 @@
 """How often each class occurs, counted over a catalogue of any size."""
 
-from sksimclr.archive._catalogue import damage_named, open_rows, sites_and_dates
+from sksimclr.archive._catalogue import (
+    UNKNOWN,
+    damage_named,
+    open_rows,
+    sites_and_dates,
+)
 from sksimclr.archive._sites import magnetic_midnight, site_position
 
-KEYS = ("site", "date", "month", "hour", "magnetic_hour")
+KEYS = ("site", "instrument", "date", "month", "hour", "magnetic_hour")
 
 
 def occurrence(catalogue, *, by=("site", "hour"), sites=None):
@@ -16,9 +21,9 @@ def occurrence(catalogue, *, by=("site", "hour"), sites=None):
     catalogue : str or path-like
         Folder that `label_archive` has written.
     by : sequence of str, default=("site", "hour")
-        What is counted apart besides the class: any of "site"; "date", UTC; "month", 1
-        to 12; "hour", 0 to 23, UTC; "magnetic_hour", 0 to 23, 0 being the hour after
-        magnetic midnight at the station.
+        What is counted apart besides the class: any of "site"; "instrument"; "date",
+        UTC; "month", 1 to 12; "hour", 0 to 23, UTC; "magnetic_hour", 0 to 23, 0 being
+        the hour after magnetic midnight at the station.
     sites : dict of str to (float, float), default=None
         For "magnetic_hour": latitude and longitude of stations that are not THEMIS's,
         degrees north and east.
@@ -28,7 +33,8 @@ def occurrence(catalogue, *, by=("site", "hour"), sites=None):
     pyarrow.Table
         The columns of `by`, "label" and "n_frames", int64; only combinations that
         occur, in ascending order. Month and hours are null for frames without a time,
-        the label for those without a label.
+        magnetic hours also for those without a site, the label for those without one. A
+        catalogue of embeddings alone has no column "label"; all its frames are counted.
 
     Raises
     ------
@@ -37,8 +43,8 @@ def occurrence(catalogue, *, by=("site", "hour"), sites=None):
     OSError
         A file of the catalogue is damaged.
     ValueError
-        `by` names something else, the catalogue has no labels, or the position of a
-        station is not known.
+        `by` names something else, or instruments and the catalogue has none; or the
+        position of a station is not known.
     ImportError
         pyarrow is not installed: ``pip install "sksimclr[archive]"``.
 
@@ -72,13 +78,64 @@ def occurrence(catalogue, *, by=("site", "hour"), sites=None):
     if unknown or isinstance(by, str):
         raise ValueError(f"by must be a sequence of some of {KEYS}, got {by!r}.")
     rows = open_rows(catalogue)
-    if "label" not in rows.schema.names:
+    if "instrument" in by and not has_instruments(rows):
         raise ValueError(
-            f"The catalogue {str(catalogue)!r} has no labels: its pipeline has no "
-            "classifier at its end. Label the archive with one that has."
+            f"The catalogue {str(catalogue)!r} has no column of instruments: it was "
+            "written before there was one. Label its files again, in another folder."
         )
-    keys = [*dict.fromkeys(by), "label"]
+    keys = [*by, *(["label"] if "label" in rows.schema.names else [])]
     return _count(rows, {key: _expression(key, rows, sites) for key in keys})
+
+
+def has_instruments(rows):
+    """Tell whether a catalogue says of what instrument a frame is."""
+    return "instrument" in rows.schema.names
+
+
+def occurrence_of(instruments, catalogue, *, by, sites=None):
+    """Count the frames of some instruments, those of one station not mixed unasked.
+
+    Parameters
+    ----------
+    instruments : str, sequence of str or None
+        None is all, if no station has two.
+    catalogue, by, sites
+        As in `occurrence`.
+
+    Returns
+    -------
+    pyarrow.Table
+        As that of `occurrence`, but there may be several rows of one combination.
+
+    Raises
+    ------
+    ValueError
+        A station has several instruments, or none is called so; or as in `occurrence`.
+    """
+    import pyarrow.compute as pc
+
+    if instruments is None and not has_instruments(open_rows(catalogue)):
+        return occurrence(catalogue, by=by, sites=sites)
+    keys = ["site", "instrument", *by]
+    table = occurrence(catalogue, by=keys, sites=sites)
+    found = {}
+    for row in table.group_by(["site", "instrument"]).aggregate([]).to_pylist():
+        if row["instrument"]:
+            found.setdefault(row["site"], set()).add(row["instrument"])
+    names = sorted(set().union(*found.values()))
+    if instruments is None:
+        several = {site: sorted(has) for site, has in found.items() if len(has) > 1}
+        if several:
+            raise ValueError(
+                f"Stations have several instruments, {several}: give those that are to "
+                "be counted as instrument."
+            )
+        return table
+    wanted = [instruments] if isinstance(instruments, str) else [*instruments]
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise ValueError(f"The catalogue has instruments {names}, got {unknown}.")
+    return table.filter(pc.field("instrument").isin(wanted))
 
 
 def _count(rows, keys):
@@ -108,7 +165,7 @@ def _expression(key, rows, sites):
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if key in ("site", "date", "label"):
+    if key in ("site", "instrument", "date", "label"):
         return pc.field(key)
     time = pc.field("time").cast(pa.timestamp("ns"))
     if key == "month":
@@ -122,10 +179,12 @@ def _expression(key, rows, sites):
 
 def _midnight_minutes(rows, sites):
     """Return the minute of the day of magnetic midnight, an expression of the site."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     minutes = pc.scalar(0)
-    for site in sorted({site for site, _ in sites_and_dates(rows)}):
+    for site in sorted({site for site, _ in sites_and_dates(rows)} - {UNKNOWN}):
         midnight = round(60 * magnetic_midnight(*site_position(site, sites)))
         minutes = pc.if_else(pc.field("site") == site, pc.scalar(midnight), minutes)
-    return minutes
+    nowhere = pa.scalar(None, pa.int64())
+    return pc.if_else(pc.field("site") == UNKNOWN, nowhere, minutes)

@@ -68,13 +68,34 @@ def site_position(site, sites=None):
     if position is None:
         raise ValueError(
             f"The position of site {site!r} is not known. Pass it, in degrees north "
-            f"and east: sites={{{site!r}: (latitude, longitude)}}."
+            f"and east: sites={{{site!r}: (latitude, longitude)}}, or at the command "
+            f"line --position {site} LATITUDE LONGITUDE."
         )
-    latitude, longitude = position
-    if not -90 <= latitude <= 90 or not -180 <= longitude <= 360:
+    return check_position(position, f" for {site!r}")
+
+
+def check_position(position, whose=""):
+    """Return the latitude and longitude of a place, degrees north and east.
+
+    Raises
+    ------
+    ValueError
+        It is none on Earth.
+
+    Examples
+    --------
+    >>> check_position([56, -94])
+    (56.0, -94.0)
+    """
+    try:
+        latitude, longitude = map(float, position)
+        is_place = -90 <= latitude <= 90 and -180 <= longitude <= 360
+    except (TypeError, ValueError):
+        is_place = False
+    if not is_place:
         raise ValueError(
             "The position of a site is (latitude, longitude) in degrees north and "
-            f"east, from -90 to 90 and -180 to 360; got {position!r} for {site!r}."
+            f"east, from -90 to 90 and -180 to 360; got {position!r}{whose}."
         )
     return latitude, longitude
 

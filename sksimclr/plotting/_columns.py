@@ -1,55 +1,123 @@
-"""Central columns of frames, and their places on an axis of time."""
+"""The cut of a keogram through frames, and its place on an axis of time."""
 
+from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.utils import check_scalar
 
 from sksimclr._images.sky import to_grey
 
 _MAX_CELLS = 8192  # on the axis of time
-_NEAR = 0.9  # how far a frame reaches, as a part of the usual step between frames
+_LONGEST = 2  # how long a frame lasts at most, as a multiple of the steps around it
+_AROUND = 5  # so many steps
 _ONE_FRAME = 60 * 10**9  # width on the axis of time if there is but one, nanoseconds
+_TURNS = {"top": 0.0, "bottom": 180.0, None: 0.0}
 
 
-def central_columns(images, center, radius):
-    """Return the column through the zenith of each frame, within the field of view.
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Pixels of a frame from north to south through the zenith.
+
+    Attributes
+    ----------
+    rows, columns : ndarray of shape (n,), int
+    distances : ndarray of shape (n,), float64
+        From the zenith, as a part of the radius of the field of view; negative in the
+        north.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    distances: np.ndarray
+
+    def of(self, images):
+        """Return what is on it, in grey.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, H, W) or (n, H, W, C)
+
+        Returns
+        -------
+        ndarray of shape (n, n_pixels), float32
+        """
+        pixels = images[:, self.rows, self.columns]
+        return to_grey(pixels[:, :, np.newaxis])[..., 0].astype(np.float32)
+
+
+def make_cut(shape, center, radius, north=None):
+    """Return the cut through frames, within the field of view.
 
     Parameters
     ----------
-    images : ndarray of shape (n, H, W) or (n, H, W, C)
+    shape : (int, int)
+        Height and width of the frames.
     center : (float, float) or None
+        None is the middle, which is the same pixel of the sky in frames that are turned
+        by half a circle.
     radius : float
+    north : {"top", "bottom"}, float or None
+        As `KeogramDisplay.from_frames` takes it; None is the top.
 
     Returns
     -------
-    ndarray of shape (n, n_rows), float32
+    Cut
 
     Examples
     --------
-    >>> central_columns(np.arange(20).reshape(1, 4, 5), None, 0.5)
+    >>> cut = make_cut((4, 5), None, 0.5)
+    >>> cut.of(np.arange(20).reshape(1, 4, 5))
     array([[ 7., 12., 17.]], dtype=float32)
+    >>> cut.distances
+    array([-1.,  0.,  1.])
     """
     check_scalar(
         radius, "radius", Real, min_val=0, max_val=2, include_boundaries="right"
     )
-    height, width = images.shape[1:3]
-    row, column = (height / 2, width / 2) if center is None else center
-    reach = radius * min(height, width) / 2
-    first = max(0, int(np.ceil(row - reach)))
-    last = min(height - 1, int(np.floor(row + reach)))
-    column = round(column)
-    if first > last or not 0 <= column < width:
+    (height, width), turn = shape, angle_of(north)
+    turned = np.cos(np.deg2rad(turn)) < 0
+    if center is None:
+        center = height / 2 - turned, width / 2 - turned
+    row, column = (round(place) for place in center)
+    if not (0 <= row < height and 0 <= column < width):
         raise ValueError(
             f"KeogramDisplay: center must be a pixel of frames of {height} x {width}, "
             f"got {center!r}."
         )
-    pixels = images[:, first : last + 1, column : column + 1]
-    return to_grey(pixels)[..., 0].astype(np.float32)
+    reach = radius * min(height, width) / 2
+    away = np.arange(-np.floor(reach), np.floor(reach) + 1)
+    rows = np.rint(row + away * np.cos(np.deg2rad(turn))).astype(int)
+    columns = np.rint(column + away * np.sin(np.deg2rad(turn))).astype(int)
+    seen = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    return Cut(rows[seen], columns[seen], away[seen] / reach)
+
+
+def angle_of(north):
+    """Return where north is, degrees from the top of the frame.
+
+    Raises
+    ------
+    ValueError
+        `north` is no place in a frame.
+    """
+    if isinstance(north, str) or north is None:
+        if north in _TURNS:
+            return _TURNS[north]
+    elif isinstance(north, Real) and abs(north) <= 360:
+        return float(north)
+    raise ValueError(
+        "north must be 'top', 'bottom' or None, or an angle from the top of the frame, "
+        f"anticlockwise, in degrees from -360 to 360, got {north!r}."
+    )
 
 
 def on_axis_of_time(times):
     """Return what is shown where on an even axis of time.
+
+    A frame lasts until the next one begins, but at most twice as long as frames around
+    it usually do.
 
     Parameters
     ----------
@@ -61,24 +129,39 @@ def on_axis_of_time(times):
     edges : ndarray of shape (2,), datetime64[ns]
         Of the axis.
     frames : ndarray of shape (n_cells,), int
-        Number of the frame in each cell, which is as wide as the usual step between
-        frames; -1 where none is nearer than nine tenths of that.
+        Number of the frame in each cell, which is as wide as the shortest step between
+        frames; -1 where there is none.
 
     Examples
     --------
     >>> times = np.array([0, 10, 20, 50], "datetime64[s]").astype("datetime64[ns]")
     >>> on_axis_of_time(times)[1]
-    array([ 0,  1,  2, -1, -1,  3])
+    array([ 0,  1,  2,  2, -1,  3])
     """
-    since = (times - times[0]).astype(np.int64)
-    steps = np.diff(since)
-    step = np.median(steps[steps > 0]) if since[-1] else _ONE_FRAME
-    n_cells = int(min(round(since[-1] / step) + 1, _MAX_CELLS))
-    centers, step = np.linspace(0, since[-1], n_cells), max(step, since[-1] / n_cells)
-    after = np.searchsorted(since, centers).clip(max=len(since) - 1)
-    before = np.maximum(after - 1, 0)
-    is_before = centers - since[before] < since[after] - centers
-    frames = np.where(is_before, before, after)
-    frames[abs(since[frames] - centers) > _NEAR * step] = -1
-    margin = np.timedelta64(round(step / 2), "ns")
-    return np.array([times[0] - margin, times[-1] + margin]), frames
+    starts, first = np.unique((times - times[0]).astype(np.int64), return_index=True)
+    steps = np.diff(starts)
+    if steps.size:
+        usual = _usual_steps(steps)
+        ends = np.minimum(starts[1:], starts[:-1] + _LONGEST * usual)
+        ends, step = np.append(ends, starts[-1] + usual[-1]), steps.min()
+    else:
+        ends, step = np.array([_ONE_FRAME]), _ONE_FRAME
+    n_cells = int(min(np.ceil(ends[-1] / step - 1e-6), _MAX_CELLS))
+    width = ends[-1] / n_cells
+    centers = (np.arange(n_cells) + 0.5) * width
+    last = np.searchsorted(starts, centers, side="right") - 1
+    frames = np.where(centers < ends[last], first[last], -1)
+    for frame in np.flatnonzero(ends - starts < 0.99 * width):  # but has a cell
+        frames[min(int(starts[frame] / width), n_cells - 1)] = first[frame]
+    return times[0] + np.array([0, round(ends[-1])], "timedelta64[ns]"), frames
+
+
+def _usual_steps(steps):
+    """Return how long steps usually are around each of them, nanoseconds.
+
+    That is the median of the steps around, on the side where it is longer: the last
+    frame before a camera slows down is not cut short.
+    """
+    size = min(_AROUND, len(steps))
+    medians = np.median(sliding_window_view(steps, size), axis=1)
+    return sliding_window_view(np.pad(medians, size - 1, "edge"), size).max(axis=1)

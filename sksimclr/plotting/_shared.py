@@ -53,6 +53,15 @@ def axes_or_new(ax, figsize):
     return plt.subplots(figsize=figsize, layout="constrained")[1]
 
 
+def size_of(ax):
+    """Return width and height of axes, inches, where the layout puts them so far."""
+    figure = ax.figure.canvas.figure
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    return np.array(ax.bbox.size) / figure.dpi
+
+
 def style_axes(ax, xlabel, ylabel):
     """Label the axes, in sizes for print, and leave them two spines."""
     ax.set_xlabel(xlabel, fontsize=LABEL_SIZE)

@@ -3,12 +3,14 @@
 import numpy as np
 
 from sksimclr._images.images import check_unmasked
-from sksimclr.plotting._shared import COLORS, TEXT_SIZE, group_labels
+from sksimclr.plotting._shared import COLORS, TEXT_SIZE, group_labels, text_width
 
 GAP_COLOR = "#DCE6F0"  # no grey, so that it is no sky
 _LIGHTER = 0.6  # how much white is in the colours of classes 8 to 15
 _STRIP = 0.1  # height of the strip, as a part of that of the axes above it
 _SPACE = 0.04  # between the two, in the same unit
+_BELOW = 28  # from the strip to the legend, with the axis of time between, points
+_HANDLE, _TO_TEXT, _BETWEEN = 0.8, 0.8, 1.6  # of the legend, in sizes of its letters
 
 
 def frame_classes(labels, n_frames, target_names):
@@ -56,7 +58,7 @@ def frame_classes(labels, n_frames, target_names):
 
 
 def draw_strip(ax, classes, frames, limits):
-    """Show the class of every frame under `ax`, and on the right the classes' names.
+    """Show the class of every frame under `ax`, and below the classes' names.
 
     Parameters
     ----------
@@ -75,6 +77,7 @@ def draw_strip(ax, classes, frames, limits):
     """
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Patch
+    from matplotlib.transforms import ScaledTranslation
 
     numbers, colors, names = classes
     blank = to_rgba(GAP_COLOR), to_rgba("white")  # no frame, no label
@@ -84,17 +87,33 @@ def draw_strip(ax, classes, frames, limits):
     style = {"aspect": "auto", "interpolation": "nearest"}
     strip_ax.imshow(rgba[cells][None], extent=(*limits, 1, 0), **style)
     strip_ax.set_yticks([])
+    _, n_columns = legend_rows(names, ax.bbox.width / ax.figure.dpi)
     pairs = zip(colors, names, strict=True)
     ax.legend(
         handles=[Patch(color=color, label=name) for color, name in pairs],
         loc="upper left",
-        bbox_to_anchor=(1, 1),
+        bbox_to_anchor=(0, -_SPACE - _STRIP),
+        bbox_transform=ax.transAxes
+        + ScaledTranslation(0, -_BELOW / 72, ax.figure.dpi_scale_trans),
+        ncols=n_columns,
         borderaxespad=0,
-        handlelength=0.8,
+        borderpad=0,
+        handlelength=_HANDLE,
+        columnspacing=_BETWEEN,
         frameon=False,
         fontsize=TEXT_SIZE,
     )
     return strip_ax
+
+
+def legend_rows(names, width):
+    """Return how many rows and columns a legend has that is `width` inches wide."""
+    if not len(names):
+        return 0, 1
+    em = TEXT_SIZE / 72
+    entry = text_width(names, TEXT_SIZE) + em * (_HANDLE + _TO_TEXT + _BETWEEN)
+    n_columns = int(np.clip((width + em * _BETWEEN) // entry, 1, len(names)))
+    return -(-len(names) // n_columns), n_columns
 
 
 def _class_color(number):

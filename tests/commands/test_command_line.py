@@ -62,7 +62,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "user_guide" / "command_line.rst"
 SIZE = 16  # of frames, pixels
 FACTORY = "tiny.tiny_encoder"
 FAST = ["--epochs", "1", "--image-size", "33", "--batch-size", "8"]  # of `train`
-COMMANDS = ("label", "embed", "pack", "train", "summary", "info")
+COMMANDS = ("label", "embed", "pack", "train", "summary", "keogram", "info")
 
 
 def make_frames(n, seed):
@@ -948,6 +948,88 @@ def test_summary_counts_every_frame_once(catalogue, capsys):
     assert len(found["failures"]) == 1
 
 
+def test_summary_by_magnetic_time(catalogue, capsys, tmp_path):
+    """Hours are those of the station; what has none is counted as well."""
+    capsys.readouterr()
+    figure = tmp_path / "a.png"
+    assert call("summary", catalogue, "--mlt", "--figure", figure) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][:3] == ["site", "hour", "MLT"] and figure.stat().st_size > 1000
+    numbers = {tuple(line[:2]): int(line[-1]) for line in lines[1:5]}
+    assert numbers == {
+        ("gill", "23"): 8,  # magnetic midnight is at 6.8 UTC
+        ("gill", "00"): 12,
+        ("rank", "23"): 8,
+        ("unknown", "?"): 3,
+    }
+
+
+def test_summary_of_embeddings_counts_frames(model, files, tmp_path, capsys):
+    """There is nothing else to count, nor to draw."""
+    output = tmp_path / "embeddings"
+    assert call("embed", model, *files, "-o", output, "--trust", FACTORY) == 0
+    capsys.readouterr()
+    assert call("summary", output) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["site", "hour", "UT", "all"], ["gill", "06", "12"], ["all", "12"]]
+    assert call("summary", output, "--json") == 0
+    assert outcome(capsys)["n_frames"] == 12
+    assert call("summary", output, "--figure", tmp_path / "a.png") == 1
+    assert "has no labels" in one_error(capsys)
+
+
+def test_keogram_draws_a_night(catalogue, tmp_path, capsys):
+    """Says what is on it, and where north is."""
+    capsys.readouterr()
+    for name, start in (("a.png", b"\x89PNG"), ("a.pdf", b"%PDF")):
+        path = tmp_path / name
+        assert call("keogram", catalogue, "20140310", "gill", "-o", path, "--mlt") == 0
+        assert path.read_bytes().startswith(start)
+        text = capsys.readouterr().out
+        assert "gill, THEMIS ASI, 2014-03-10: 20 frames, 2014-03-10 06:00:00 to" in text
+        assert f"Figure: {path}" in text and "--north" not in text
+    asked = ["keogram", catalogue, "2014-03-10", "gill", "-o", tmp_path / "b.svg"]
+    assert call(*asked, "--hours", -6, 6.5, "--north", -12, "--json") == 0
+    found = outcome(capsys)
+    assert (found["n_frames"], found["north"]) == (8, "top")
+    assert found["title"] == "gill, THEMIS ASI, 2014-03-10"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({1: "2014"}, "date must be a day in UTC"),
+        ({1: "2014-03-11"}, "1 dates of it, 2014-03-10"),
+        ({2: "fsmi"}, "no frame of site 'fsmi'"),
+        ({4: "a.jpg"}, "must end in one of"),
+        ({5: "--instrument=nir"}, r"instruments ['THEMIS ASI']: give one of them"),
+        ({5: "--radius=3"}, "radius == 3.0"),
+        ({5: "--edge-elevation=95"}, "edge_elevation == 95"),
+    ],
+)
+def test_keogram_errors(catalogue, change, message, tmp_path, capsys, monkeypatch):
+    """One line says what is wrong; nothing is drawn."""
+    monkeypatch.chdir(tmp_path)
+    words = [catalogue, "2014-03-10", "gill", "-o", "a.png", "--mlt"]
+    for place, word in change.items():
+        words[place] = word
+    capsys.readouterr()
+    assert call("keogram", *words) == 1
+    assert message in one_error(capsys)
+    assert not Path("a.png").exists()
+
+
+def test_positions_of_stations_are_given(catalogue, tmp_path, capsys):
+    """Of those that are not THEMIS's, or that have moved; an error says how."""
+    capsys.readouterr()
+    moved = "--position", "rank", "62.8", "-77", "--position", "gill", "56", "-94.656"
+    assert call("summary", catalogue, "--mlt", *moved) == 0
+    hours = [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert hours == ["00", "23", "00"]
+    assert call("summary", catalogue, "--mlt", "--position", "gill", "56", "x") == 1
+    assert "--position takes a site, and its latitude" in one_error(capsys)
+
+
 def test_summary_draws(catalogue, tmp_path, capsys):
     """Into a file of the form that its name says; other forms are refused first."""
     for name, start in (("a.png", b"\x89PNG"), ("a.pdf", b"%PDF"), ("a.svg", b"<?xml")):
@@ -1222,7 +1304,7 @@ def test_commands_of_the_page_work(tmp_path, monkeypatch, capsys):
     table = re.search(r":caption: labels.csv\n\n((?:   .*\n)+)", text)[1]
     Path("labels.csv").write_text("".join(line[3:] for line in table.splitlines(True)))
     commands = re.findall(r"^   \$ (sksimclr .*)$", text, re.M)
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         assert main(shlex.split(command)[1:]) == 0, command
     made = {path.name for path in tmp_path.iterdir()} - {"ut06", "labels.csv"}
@@ -1232,6 +1314,7 @@ def test_commands_of_the_page_work(tmp_path, monkeypatch, capsys):
         "catalogue",
         "embeddings",
         "occurrence.png",
+        "night.png",
     }
     script = text[text.index("#SBATCH") :]
     (command,) = re.findall(r"^   (sksimclr .*)$", script[: script.index("\n\n")], re.M)

@@ -1,5 +1,6 @@
 """Keograms, occurrence, and where and when stations are."""
 
+import datetime
 from collections import Counter
 
 import matplotlib
@@ -10,18 +11,20 @@ import json  # noqa: E402
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.dataset as ds  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 import pytest  # noqa: E402
 from archive_files import frame_name, write_cdf, write_pgm  # noqa: E402
-from matplotlib.colors import LogNorm, to_hex  # noqa: E402
+from matplotlib.colors import LogNorm, PowerNorm, to_hex  # noqa: E402
 from matplotlib.dates import date2num  # noqa: E402
 from numpy.testing import assert_allclose, assert_array_equal  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from sksimclr._files import readers  # noqa: E402
 from sksimclr._files.readers import read_frames  # noqa: E402
-from sksimclr.archive import occurrence  # noqa: E402
+from sksimclr.archive import _catalogue, occurrence  # noqa: E402
 from sksimclr.archive._sites import (  # noqa: E402
     DIPOLE_POLE,
     SITES,
@@ -33,7 +36,13 @@ from sksimclr.plotting import (  # noqa: E402
     OccurrenceDisplay,
     _keogram,
 )
-from sksimclr.plotting._night import north_of  # noqa: E402
+from sksimclr.plotting._cameras import (  # noqa: E402
+    edge_elevation_of,
+    instrument_of,
+    north_of,
+)
+from sksimclr.plotting._columns import on_axis_of_time  # noqa: E402
+from sksimclr.plotting._night import _of_one_instrument, as_day  # noqa: E402
 from sksimclr.plotting._shared import COLORS  # noqa: E402
 from sksimclr.plotting._strip import GAP_COLOR  # noqa: E402
 
@@ -129,11 +138,12 @@ def shown(display):
 
 
 def strip_colors(display, times):
-    """Return the colours of the strip at some times."""
+    """Return the colours of the strip just after some times."""
     (image,) = display.strip_ax_.images
     left, right, *_ = image.get_extent()
     rgba = image.get_array()[0]
-    cells = (date2num(times) - left) / (right - left) * len(rgba)
+    after = np.asarray(times) + np.timedelta64(1, "s")
+    cells = (date2num(after) - left) / (right - left) * len(rgba)
     return [to_hex(rgba[int(cell)]) for cell in cells]
 
 
@@ -241,19 +251,55 @@ def test_frames_are_put_in_order_of_time(images, times, rng):
     assert_array_equal(display.labels, labels)
 
 
-def test_every_frame_is_shown_at_its_time_and_gaps_are_blank(images, times):
-    """A cell of the picture shows the frame of its minute, or nothing."""
+def test_a_frame_is_shown_until_the_next_and_gaps_are_blank(images, times):
+    """At most for two steps: the half hour without frames is blank after a minute."""
     display = KeogramDisplay.from_frames(images, times)
     picture, centers = shown(display)
     assert_allclose(np.diff(centers), 1 / 1440)
+    starts = date2num(times)
     for column, center in zip(picture.T, centers, strict=True):
-        distance = abs(date2num(times) - center)
-        if distance.min() < 0.01 / 1440:
-            assert_array_equal(column, display.columns[distance.argmin()])
+        frame = np.flatnonzero(starts <= center)[-1]
+        if center - starts[frame] < 2 / 1440:
+            assert_array_equal(column, display.columns[frame])
         else:
-            assert column.mask.all() and distance.min() > 0.99 / 1440
-    assert (~picture.mask.any(axis=0)).sum() == 20 and picture.shape == (13, 50)
+            assert column.mask.all()
+    assert (~picture.mask.any(axis=0)).sum() == 21 and picture.shape == (13, 50)
     assert to_hex(display.ax_.get_facecolor()) == GAP_COLOR.lower()
+
+
+def seconds(*steps):
+    """Return times so many seconds after each other."""
+    return START + np.cumsum([0, *steps]).astype("timedelta64[s]")
+
+
+def test_night_of_two_cadences_has_no_stripes():
+    """540 frames at 10 s, then 359 at 60 s: nothing is blank, all is in its place."""
+    times = seconds(*[10] * 539, *[60] * 359)
+    edges, frames = on_axis_of_time(times)
+    assert_array_equal(frames, np.repeat(np.arange(899), [1] * 539 + [6] * 360))
+    assert_array_equal(edges, [START, times[-1] + np.timedelta64(60, "s")])
+
+
+@pytest.mark.parametrize(
+    ("steps", "blank"),
+    [
+        ([10] * 9 + [600] + [10] * 9, 580),  # the last frame lasts two steps
+        ([10] * 9 + [600], 580),  # also before a single frame
+        ([600] + [10] * 9, 580),
+        ([60] * 9 + [600] + [10] * 9, 480),
+        ([10] * 9 + [30, 40] + [10] * 9, 10 + 20),
+        ([3] * 19 + [63] + [3] * 19 + [63] + [3] * 19, 2 * 57),  # bursts of THEMIS
+        ([2, 8] * 20, 0),  # two filters in turn
+        ([10] * 5 + [0] + [10] * 5, 0),  # one frame twice
+        ([0, 0, 10] * 9, 0),  # each three times
+        ([3600], 0),  # two frames tell nothing of a gap
+    ],
+)
+def test_gaps_stay_gaps(steps, blank):
+    """Longer than twice the steps around are blank, and nothing else."""
+    edges, frames = on_axis_of_time(seconds(*steps))
+    span = (edges[1] - edges[0]) / np.timedelta64(1, "s")
+    assert_allclose((frames < 0).mean() * span, blank, atol=span / len(frames))
 
 
 def test_uneven_steps_are_no_gaps(images, rng):
@@ -278,7 +324,7 @@ def test_a_single_frame_is_a_keogram(images, times):
     display = KeogramDisplay.from_frames(images[:1], times[:1], [3])
     picture, center = shown(display)
     assert_array_equal(picture[:, 0], images[0, ROWS, 8])
-    assert_allclose(center, date2num(times[:1]))
+    assert_allclose(center, date2num(times[:1] + MINUTE / 2))
     assert_allclose(np.ptp(display.ax_.get_xlim()), 1 / 1440)
 
 
@@ -358,13 +404,160 @@ def test_without_labels_there_is_no_strip(images, times):
 @pytest.mark.parametrize("north", ["top", "bottom", None])
 def test_north_is_up_where_it_is_known(images, times, north):
     """Else the axis says what the frame's top is."""
-    display = KeogramDisplay.from_frames(images, times, north=north)
-    first = shown(display)[0][:, 0]
-    column = images[0, ROWS, 8]
-    assert_array_equal(first, column[::-1] if north == "bottom" else column)
-    assert display.ax_.get_ylim() == (13, 0)
-    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
-    assert labels == (["top", "bottom"] if north is None else ["north", "south"])
+    column = images[0, ROWS, 8].astype(np.float32)
+    for display in (
+        KeogramDisplay(column[None], times[:1], north=north).plot(),
+        KeogramDisplay.from_frames(images[:1], times[:1], north=north),
+    ):
+        of_frames = display.elevations is not None
+        turned = images[0, ::-1, ::-1][ROWS, 8] if of_frames else column[::-1]
+        expected = turned if north == "bottom" else column
+        assert_array_equal(shown(display)[0][:, 0], expected)
+        assert display.ax_.get_ylim() == (13, 0)
+        labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+        ends = ["top", "bottom"] if north is None else ["north", "south"]
+        assert [labels[0], labels[-1]] == ends
+
+
+@pytest.mark.parametrize("north", ["top", 90, -90, 180.0, "bottom", 270, 37, 217])
+def test_cut_runs_from_north_to_south(times, north):
+    """An arc across a turned sky is as far from the zenith as in one that is not."""
+    degrees = {"top": 0, "bottom": 180}.get(north, north)
+    row, column = np.indices((65, 65)) - 32.0
+    turn = np.deg2rad(degrees)
+    south = row * np.cos(turn) + column * np.sin(turn)  # north is anticlockwise
+    sky = np.exp(-(((south + 15) / 3) ** 2))[None]  # north of the zenith
+    display = KeogramDisplay.from_frames(sky, times[:1], north=north, center=(32, 32))
+    expected = np.exp(-(((np.arange(-27, 28) + 15) / 3) ** 2))
+    assert_allclose(display.columns[0], expected, atol=0.2)
+    assert abs(int(display.columns[0].argmax()) - 12) <= 1
+    assert display.north == "top"
+
+
+def y_ticks(ax):
+    """Return {label: place} of the axis of elevation, the upper of equal ones."""
+    texts = [label.get_text() for label in ax.get_yticklabels()]
+    return dict(zip(texts[::-1], ax.get_yticks()[::-1], strict=True))
+
+
+def test_elevations_are_those_of_an_equidistant_lens(times):
+    """90 degrees in the zenith, `edge_elevation` at `radius`, evenly between them."""
+    image = np.zeros((1, 256, 256), np.uint16)
+    display = KeogramDisplay.from_frames(
+        image, times[:1], radius=0.75, edge_elevation=18, north="top"
+    )
+    assert_allclose(display.elevations, 90 + 0.75 * np.arange(-96, 97))
+    ticks = y_ticks(display.ax_)
+    assert_allclose([ticks["90°"], ticks["60°"]], [96.5, 96.5 - 30 / 0.75])
+    assert display.ax_.get_ylabel() == "elevation, degrees"
+    assumed = KeogramDisplay.from_frames(image, times[:1], radius=0.75)
+    assert_allclose(assumed.elevations, np.linspace(0, 180, 193), atol=1e-9)
+    assert "if the edge is the horizon" in assumed.ax_.get_ylabel()
+    low = KeogramDisplay(np.ones((1, 3)), times[:1], elevations=[20, 90, 100])
+    south_up = KeogramDisplay(
+        np.ones((1, 3)), times[:1], elevations=[20, 90, 100], north="bottom"
+    )
+    assert_allclose(y_ticks(low.plot().ax_)["90°"], 1.5)
+    assert_allclose(y_ticks(south_up.plot().ax_)["90°"], 1.5)
+    assert_allclose(y_ticks(low.ax_)["60°"], 0.5 + 40 / 70)
+    assert_allclose(y_ticks(south_up.ax_)["60°"], 3 - 0.5 - 40 / 70)
+
+
+def test_magnetic_time_is_above(images, times):
+    """Half past midnight there is half an hour after magnetic midnight in UTC."""
+    position = SITES["gill"]
+    midnight = np.datetime64("2014-03-10") + np.timedelta64(
+        round(3600 * magnetic_midnight(*position)), "s"
+    )
+    display = KeogramDisplay.from_frames(
+        images, midnight + np.arange(-10, 10) * 6 * MINUTE, position=position
+    )
+    display.figure_.canvas.draw()
+    ax = display.magnetic_ax_
+    ticks = {label.get_text(): place for place, label in zip_ticks(ax)}
+    to_utc = ax.transData + display.ax_.transData.inverted()
+    utc = to_utc.transform((ticks["00:00"], 0))[0]
+    assert_allclose(utc, date2num(midnight), atol=1 / 86400)
+    assert ax.get_xlabel() == "magnetic local time"
+    assert KeogramDisplay.from_frames(images, times).magnetic_ax_ is None
+
+
+def test_colour_bar_says_what_is_shown(images, times):
+    """Counts of integers, and of a scale that is not linear its name."""
+    norm = LogNorm(10, 100)
+    for change, label in (
+        ({}, "counts"),
+        ({"images": images / 65535}, "brightness"),
+        ({"image_kw": {"norm": norm}}, "counts, logarithmic"),
+        ({"image_kw": {"norm": PowerNorm(0.5, 0, 9)}}, "counts, to the power 0.5"),
+    ):
+        display = KeogramDisplay.from_frames(
+            **({"images": images, "times": times} | change)
+        )
+        assert display.bar_ax_.get_ylabel() == label
+        low, high = display.ax_.images[0].get_clim()
+        assert_allclose(display.bar_ax_.get_ylim(), (low, high))
+
+
+def texts_of(ax):
+    """Return the texts of axes, and of those within them, that can be seen."""
+    texts = [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+    texts += [] if ax.get_legend() is None else ax.get_legend().get_texts()
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        slack = 1e-9 * (high - low)
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+            if low - slack <= tick.get_loc() <= high + slack:
+                texts += [tick.label1, tick.label2]
+    seen = [t for t in texts if t.get_text().strip() and t.get_visible()]
+    seen = seen if ax.axison and ax.get_visible() else []
+    return seen + [text for child in ax.child_axes for text in texts_of(child)]
+
+
+def assert_readable(figure):
+    """No text touches another one or leaves the figure."""
+    figure.canvas.draw()
+    boxes = [
+        (text.get_text(), text.get_window_extent())
+        for ax in figure.axes
+        for text in texts_of(ax)
+    ]
+    assert len(boxes) > 3
+    for number, (name, box) in enumerate(boxes):
+        inside = box.x0 >= 0 and box.y0 >= 0
+        inside &= box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert inside, f"{name!r} leaves the figure"
+        for other, its_box in boxes[:number]:
+            assert not box.overlaps(its_box), f"{name!r} touches {other!r}"
+
+
+@pytest.mark.parametrize(
+    ("step", "size"),
+    [
+        (1, (7, None)),
+        (1800, (7, None)),
+        (7, (3.5, 2.6)),
+        (700, (3.5, 2.6)),
+        (60, (12, 5)),
+    ],
+)
+def test_texts_of_keograms_neither_touch_nor_leave_the_figure(images, step, size):
+    """From twenty seconds to ten hours, in a column, on a page, on a wall."""
+    width, height = size
+    ax = height and plt.subplots(figsize=size, layout="constrained")[1]
+    times = np.datetime64("2014-03-10T23:40", "ns") + step * np.arange(20) * MINUTE / 60
+    display = KeogramDisplay.from_frames(
+        images,
+        times.astype("M8[ns]"),
+        np.arange(20) % 6,
+        target_names=NAMES,
+        edge_elevation=20,  # where 30 degrees are near the name of the side
+        position=SITES["gill"],
+        title="gill, THEMIS ASI, 2014-03-10",
+        ax=ax or None,
+    )
+    assert display.figure_.get_size_inches()[0] == width
+    assert_readable(display.figure_)
 
 
 @pytest.mark.parametrize("labels", [None, np.zeros(20, int)])
@@ -407,7 +600,11 @@ def test_night_over_midnight_has_two_dates(images):
         ({"center": (8, 16)}, r"pixel of frames of 16 x 16, got \(8, 16\)"),
         ({"center": (30, 8)}, r"pixel of frames of 16 x 16, got \(30, 8\)"),
         ({"radius": 0}, "radius == 0"),
-        ({"north": "up"}, "'top', 'bottom' or None, got 'up'"),
+        ({"north": "up"}, "'top', 'bottom' or None, or an angle.*got 'up'"),
+        ({"north": 400}, "degrees from -360 to 360, got 400"),
+        ({"edge_elevation": 90}, "edge_elevation == 90"),
+        ({"position": (96, 16)}, r"-90 to 90.*got \(96, 16\)"),
+        ({"position": "gill"}, "latitude, longitude.*got 'gill'"),
         ({"images": np.zeros((0, 4, 4))}, "0 sample"),
     ],
 )
@@ -415,6 +612,16 @@ def test_keogram_errors(images, times, change, message):
     """They say what is wrong, and leave no figure."""
     with pytest.raises(ValueError, match=message):
         KeogramDisplay.from_frames(**({"images": images, "times": times} | change))
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(
+    "elevations", [np.arange(4), [3, 2, 1], [1, 1, 2], [1, np.nan, 2]], ids=repr
+)
+def test_elevations_that_are_none_of_the_rows(elevations):
+    """Are an error."""
+    with pytest.raises(ValueError, match="must ascend, one for each of 3"):
+        KeogramDisplay(np.ones((1, 3)), [START], elevations=elevations).plot()
     assert plt.get_fignums() == []
 
 
@@ -442,8 +649,126 @@ def test_night_of_a_catalogue_is_that_of_its_frames(night, images, times):
     assert_array_equal(display.times, times)
     assert_array_equal(display.labels, numbers)
     assert strip_colors(display, times) == strip_colors(expected, times)
-    assert display.ax_.get_title(loc="left") == "gill, 2014-03-10"
+    assert display.ax_.get_title(loc="left") == "gill, THEMIS ASI, 2014-03-10"
     assert display.north == "top"
+
+
+@pytest.mark.parametrize(
+    "day",
+    [
+        "20140310",
+        " 2014-03-10 ",
+        datetime.date(2014, 3, 10),
+        datetime.datetime(2014, 3, 10, 6),
+        np.datetime64("2014-03-10"),
+        np.datetime64("2014-03-10T06:00", "ns"),
+        pd.Timestamp("2014-03-10T06:00"),
+        pd.Timestamp("2014-03-10T01:00+07:00") + pd.Timedelta("12h"),
+    ],
+    ids=repr,
+)
+def test_a_date_is_a_date_however_it_is_written(day):
+    """As text, by Python, NumPy and pandas."""
+    assert as_day(day) == np.datetime64("2014-03-10", "D")
+
+
+@pytest.mark.parametrize(
+    "day",
+    ["2014", "2014-03", "201403-10", "2014-02-30", "", None, 20140310, 735302.0]
+    + [np.datetime64("2014-03"), np.datetime64("NaT"), pd.NaT, datetime.time(6)],
+    ids=repr,
+)
+def test_what_is_no_date_is_an_error(day):
+    """Also a month, of which the first day would be a guess."""
+    with pytest.raises(ValueError, match="date must be a day in UTC"):
+        as_day(day)
+
+
+def test_night_by_another_form_of_its_date(night):
+    """The title has it in one form."""
+    catalogue, _ = night
+    for day in ("20140310", datetime.date(2014, 3, 10)):
+        display = KeogramDisplay.from_catalogue(catalogue, "gill", day)
+        assert display.title.endswith(", 2014-03-10")
+
+
+def test_elevation_and_magnetic_time_of_themis_are_known(night):
+    """15 degrees at the radius of the crop: 1.45 pixels of 256 are a degree."""
+    catalogue, _ = night
+    display = KeogramDisplay.from_catalogue(catalogue, "gill", "2014-03-10", mlt=True)
+    per_pixel = 16 / 256 * 128 / 88  # frames of 16 pixels, edge of the middle ones
+    expected = 90 + np.arange(-6, 7) / per_pixel
+    assert_allclose(display.elevations, expected)
+    assert display.ax_.get_ylabel() == "elevation, degrees"
+    assert display.position == SITES["gill"] and display.magnetic_ax_ is not None
+    told = KeogramDisplay.from_catalogue(
+        catalogue, "gill", "2014-03-10", edge_elevation=0
+    )
+    assert_allclose(told.elevations, 90 + 90 * np.arange(-6, 7) / 6.8)
+    assert told.magnetic_ax_ is None
+
+
+def test_zenith_angle_of_moon_and_venus_is_as_far_as_said(real_data):
+    """The scale of elevations of THEMIS, within two degrees."""
+    for pattern, elevation in (("*0600_gill_*.pgm.gz", 28.3), ("thg_l1*.cdf", 9.2)):
+        (path,) = (real_data / "themis").glob(pattern)
+        frame = np.median(read_frames(path).images, axis=0)
+        away = np.hypot(*(np.indices(frame.shape) - 127.5))
+        at = away.flat[np.where(away < 122, frame, 0).argmax()]
+        assert abs(edge_elevation_of(path, at / 128) - elevation) < 2
+
+
+def test_instruments_are_not_mixed(tmp_path, images):
+    """Of two at one station, one must be chosen; the title names it."""
+    times = START + np.arange(20) * MINUTE
+    white = tmp_path / frame_name(times[0], "gill", ".pgm")
+    near = tmp_path / "20140310_0610_gill_nir-216_8446.pgm"
+    write_pgm(white, images[:10], times[:10])
+    write_pgm(near, images[10:], times[10:])
+    rows = rows_of(white, times[:10], ["arc"] * 10)
+    rows += rows_of(near, times[10:], ["moon"] * 10)
+    asked = write_catalogue(tmp_path / "c", rows), "gill", "20140310"
+    with pytest.raises(ValueError, match=r"\['THEMIS ASI', 'nir-216, 844.6 nm'\]"):
+        KeogramDisplay.from_catalogue(*asked)
+    with pytest.raises(ValueError, match="got 'nir'"):
+        KeogramDisplay.from_catalogue(*asked, instrument="nir")
+    display = KeogramDisplay.from_catalogue(*asked, instrument="nir-216, 844.6 nm")
+    assert_array_equal(display.columns, images[10:, ROWS, 8])
+    assert display.title == "gill, nir-216, 844.6 nm, 2014-03-10"
+    assert display.north is None
+    display = KeogramDisplay.from_catalogue(*asked, instrument="THEMIS ASI")
+    assert_array_equal(display.columns, images[:10, ROWS, 8])
+
+
+def test_column_of_instruments_goes_before_names_of_files():
+    """Where a catalogue has it; rows without are of none."""
+    file = "20140310_0610_gill_nir-216_8446.pgm"
+    table = pa.table({"file": [file] * 3, "instrument": ["blue", None, "red"]})
+    chosen, name = _of_one_instrument(table, "red")
+    assert name == "red" and chosen["instrument"].to_pylist() == ["red"]
+    with pytest.raises(ValueError, match=r"\['blue', 'red'\]"):
+        _of_one_instrument(table, None)
+    chosen, name = _of_one_instrument(table.slice(0, 2), None)
+    assert name == "blue" and chosen.num_rows == 2
+
+
+def test_names_of_instruments():
+    """By the names of files, or by what is in them."""
+    names = {
+        "20140310_0600_gill_themis19_full.pgm.gz": "THEMIS ASI",
+        "thg_l1_asf_gako_2011010617_v01.cdf": "THEMIS ASI",
+        "20141015_0600_gill_rego-652_6300.pgm.gz": "rego-652, 630.0 nm",
+        "20220307_0600_gill_nir-216_8446.pgm.gz": "nir-216, 844.6 nm",
+        "20200508_060500_122643_gill_rgb-04_320ms_full.png": "rgb-04",
+        "20210101_0600_gill_rgb-09.h5": "rgb-09",
+        "PKR_DASC_0558_20151007_082351.743.FITS": "DASC, 558 nm",
+        "20140310_0615_gill_other.pgm": "",
+        "20140310_0600_gill.npy": "",
+    }
+    assert {name: instrument_of(f"/archive/{name}") for name in names} == names
+    told = {"Imager unique ID": "blueline-815", "Mode unique ID": "4278"}
+    assert instrument_of("night.pgm", told) == "blueline-815, 427.8 nm"
+    assert instrument_of("night.fits", {"INSTRUME": "ALFA", "FILTER": ""}) == "ALFA"
 
 
 def test_night_may_begin_on_the_day_before(tmp_path, images):
@@ -479,29 +804,30 @@ def test_files_are_read_once_and_frames_thinned_evenly(monkeypatch, night, times
     assert len(read) == len(set(read)) == 4
 
 
-def test_both_forms_of_themis_files_have_north_up(tmp_path, images):
-    """In one night; frames of others stay as they are stored."""
+def test_one_sky_gives_one_keogram_from_both_forms_of_themis_files(tmp_path, images):
+    """Turned by half a circle to each other; frames of others stay as they are."""
     minutes = START + np.arange(20) * MINUTE
     pgm = tmp_path / frame_name(minutes[0], "gill", ".pgm")
     cdf = tmp_path / "thg_l1_asf_gill_2014031006_v01.cdf"
     other = tmp_path / "20140310_0615_gill_other.pgm"
     write_pgm(pgm, images[:10], minutes[:10])
-    write_cdf(cdf, images[10:15], minutes[10:15])
+    write_cdf(cdf, images[10:15, ::-1, ::-1], minutes[10:15])
     write_pgm(other, images[15:], minutes[15:])
     files = {pgm: minutes[:10], cdf: minutes[10:15], other: minutes[15:]}
     rows = [rows_of(file, t, NAMES[:1] * len(t)) for file, t in files.items()]
     both = write_catalogue(tmp_path / "both", rows[0] + rows[1])
     display = KeogramDisplay.from_catalogue(both, "gill", "2014-03-10")
     assert display.north == "top"
-    assert_array_equal(display.columns[:10], images[:10, ROWS, 8])
-    assert_array_equal(display.columns[10:], images[10:15, ROWS, 8][:, ::-1])
+    assert_array_equal(display.columns, images[:15, ROWS, 8])
     mixed = write_catalogue(tmp_path / "mixed", [row for part in rows for row in part])
     display = KeogramDisplay.from_catalogue(mixed, "gill", "2014-03-10")
+    stored = images.copy()
+    stored[10:15] = stored[10:15, ::-1, ::-1]
     assert display.north is None
-    assert_array_equal(display.columns, images[:, ROWS, 8])
+    assert_array_equal(display.columns, stored[:, ROWS, 8])
     display = KeogramDisplay.from_catalogue(mixed, "gill", "2014-03-10", north="bottom")
     assert display.north == "top"
-    assert_array_equal(display.columns, images[:, ROWS, 8][:, ::-1])
+    assert_array_equal(display.columns, stored[:, ::-1, ::-1][:, ROWS, 8])
 
 
 def test_names_of_files_that_tell_where_north_is():
@@ -565,7 +891,8 @@ def test_keogram_of_real_files(tmp_path, real_data):
     display = KeogramDisplay.from_catalogue(catalogue, "gill", "2014-03-10")
     assert_array_equal(display.columns, np.concatenate(columns))
     picture, _ = shown(display)
-    assert picture.shape == (217, 60) and picture.mask.all(axis=0).sum() == 20
+    blank = picture.mask.all(axis=0)
+    assert picture.shape == (217, 61) and blank.sum() == 20
 
 
 def test_catalogue_of_embeddings_has_a_keogram_without_strip(tmp_path, night):
@@ -589,9 +916,10 @@ def test_catalogue_of_embeddings_has_a_keogram_without_strip(tmp_path, night):
         ({"site": "fsmi"}, r"no frame of site 'fsmi'.*It has sites \['gill'\]"),
         ({"date": "2014-03-11"}, "2014-03-11 00:00.*1 dates of it, 2014-03-10 to 2014"),
         ({"hours": (7, 8)}, "from 2014-03-10 07:00 to 2014-03-10 08:00 UTC"),
-        ({"date": "10 March"}, "must be 'YYYY-MM-DD'.*got '10 March'"),
-        ({"hours": (8, 7)}, r"first of hours below the last.*\(8, 7\)"),
-        ({"hours": 8}, "hours .first, last., got.* 8"),
+        ({"date": "10 March"}, "as 'YYYY-MM-DD' or 'YYYYMMDD'.*got '10 March'"),
+        ({"date": 20140310}, "'YYYYMMDD', or a date of.*got 20140310"),
+        ({"hours": (8, 7)}, r"the first below the last, got \(8, 7\)"),
+        ({"hours": 8}, "hours must be .first, last.,.* got 8"),
         ({"north": "up"}, "got 'up'"),
     ],
 )
@@ -792,6 +1120,68 @@ def test_occurrence_of_an_empty_catalogue_is_an_empty_table(tmp_path):
     assert table.num_rows == 0
 
 
+def test_occurrence_of_embeddings_alone_counts_frames(tmp_path, rows):
+    """All of them, without a column of labels."""
+    labelled = write_catalogue(tmp_path / "labelled", rows)
+    for row in rows:
+        del row["label"]
+    table = occurrence(write_catalogue(tmp_path / "c", rows, classes=None))
+    assert table.column_names == ["site", "hour", "n_frames"]
+    counted = occurrence(labelled).group_by(["site", "hour"])
+    expected = counted.aggregate([("n_frames", "sum")]).rename_columns(
+        ["site", "hour", "n_frames"]
+    )
+    assert (
+        table.to_pylist()
+        == expected.sort_by([("site", "ascending"), ("hour", "ascending")]).to_pylist()
+    )
+
+
+@pytest.fixture
+def two_instruments(tmp_path, monkeypatch):
+    """Return a catalogue that has a column of instruments: two at gill, one at rank."""
+    schema, added = _catalogue.frame_schema, pa.field("instrument", pa.string())
+    monkeypatch.setattr(_catalogue, "frame_schema", lambda h: schema(h).append(added))
+    rows, names = [], {"gill": ["white", "red", None], "rank": ["white"] * 3}
+    for site, instruments in names.items():
+        for row, name in zip(
+            rows_of("/none.pgm", START + np.arange(3) * MINUTE, NAMES[:3], site),
+            instruments,
+            strict=True,
+        ):
+            rows.append(row | {"instrument": name})
+    catalogue = write_catalogue(tmp_path / "c", rows)
+    for site, instruments in names.items():
+        (path,) = (catalogue / f"site={site}").rglob("*.parquet")
+        table = pq.ParquetFile(path).read()
+        pq.write_table(table.append_column("instrument", pa.array(instruments)), path)
+    return catalogue
+
+
+def test_instruments_are_counted_apart(two_instruments):
+    """Where the catalogue says which they are."""
+    table = occurrence(two_instruments, by=["site", "instrument"]).to_pylist()
+    counted = {(row["site"], row["instrument"], row["label"]) for row in table}
+    assert counted == {
+        ("gill", "white", "arc"),
+        ("gill", "red", "cloudy"),
+        ("gill", None, "diffuse"),
+        *(("rank", "white", name) for name in NAMES[:3]),
+    }
+
+
+def test_occurrence_of_two_instruments_asks_for_one(two_instruments):
+    """Those of one station are not mixed unless that is asked for."""
+    make = OccurrenceDisplay.from_catalogue
+    with pytest.raises(ValueError, match=r"'gill': \['red', 'white'\].*as instrument"):
+        make(two_instruments)
+    with pytest.raises(ValueError, match=r"has instruments \['red', 'white'\], got"):
+        make(two_instruments, instrument="blue")
+    white = make(two_instruments, instrument="white").counts.sum(axis=(1, 2))
+    both = make(two_instruments, instrument=["white", "red"]).counts.sum(axis=(1, 2))
+    assert white.tolist() == [2, 1, 1, 0, 0, 0] and both.tolist() == [2, 2, 1, 0, 0, 0]
+
+
 def test_positions_are_only_needed_for_magnetic_hours(tmp_path):
     """Then they may be given."""
     rows = rows_of("/none.pgm", START + np.arange(3) * MINUTE, NAMES[:3], site="lyrn")
@@ -803,6 +1193,10 @@ def test_positions_are_only_needed_for_magnetic_hours(tmp_path):
     table = occurrence(catalogue, by=["magnetic_hour"], sites=sites)
     expected = int((6 - magnetic_midnight(*sites["lyrn"])) % 24)
     assert table["magnetic_hour"].to_pylist() == [expected] * 3
+    nowhere = rows_of("/none.pgm", START + np.arange(3) * MINUTE, NAMES[:3], "unknown")
+    both = write_catalogue(tmp_path / "both", rows + nowhere)
+    table = occurrence(both, by=["site", "magnetic_hour"], sites=sites)
+    assert table["magnetic_hour"].to_pylist() == [expected] * 3 + [None] * 3
 
 
 def test_occurrence_errors(tmp_path):
@@ -811,8 +1205,10 @@ def test_occurrence_errors(tmp_path):
     for by in ("hour", ["year"], ["site", "label"]):
         with pytest.raises(ValueError, match="sequence of some of .*'magnetic_hour'"):
             occurrence(catalogue, by=by)
+    with pytest.raises(ValueError, match="no column of instruments.*Label its files"):
+        occurrence(catalogue, by=["instrument"])
     with pytest.raises(ValueError, match="has no labels.*no classifier"):
-        occurrence(catalogue)
+        OccurrenceDisplay.from_catalogue(catalogue)
     with pytest.raises(FileNotFoundError, match="is no catalogue"):
         occurrence(tmp_path / "other")
 
@@ -851,10 +1247,12 @@ def test_panels_show_months_down_and_hours_across(rng):
     )
     labels = [label.get_text() for label in display.ax_.get_yticklabels()]
     assert labels == ["Oct", "Nov", "Dec", "Jan", "Feb", "Mar"]
-    assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["0", "6"]
-    assert_allclose(display.ax_.get_xticks(), [3.5, 9.5])  # left edges of those hours
+    lowest = display.axes_[-1]
+    hours = [label.get_text() for label in lowest.get_xticklabels()]
+    assert hours == ["21", "0", "3", "6", "9"]
+    assert_allclose(lowest.get_xticks(), [0.5, 3.5, 6.5, 9.5, 12.5])  # left edges
     utc = OccurrenceDisplay(counts, NAMES, hour="hour").plot()
-    assert [label.get_text() for label in utc.ax_.get_xticklabels()] == list(
+    assert [label.get_text() for label in utc.axes_[-1].get_xticklabels()] == list(
         map(str, range(0, 24, 6))
     )
     assert {ax.get_xlabel() for ax in utc.axes_} == {"", "UTC, hours"}
@@ -878,6 +1276,53 @@ def test_hours_with_few_frames_are_blank():
         assert np.isfinite(display.fractions).sum() == full
         picture = display.ax_.images[0].get_array()
         assert np.ma.count(picture) == full == picture.shape[1]
+
+
+def one_hour(n_classes, hour):
+    """Return counts (n_classes, 12, 24) of one hour in March."""
+    counts = np.zeros((n_classes, 12, 24), int)
+    counts[:, 2, hour] = np.arange(n_classes) + 3
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("hour", "ends", "kind"),
+    [(7, ["7", "8"], "hour"), (23, ["23", "0"], "magnetic_hour")],
+)
+def test_a_single_hour_has_its_beginning_and_end(hour, ends, kind):
+    """On the axis."""
+    display = OccurrenceDisplay(one_hour(3, hour), NAMES[:3], hour=kind).plot()
+    lowest = display.axes_[-1]
+    assert [label.get_text() for label in lowest.get_xticklabels()] == ends
+    assert_allclose(lowest.get_xticks(), lowest.get_xlim())
+    assert_readable(display.figure_)
+
+
+LONG = ["arc with omega bands and torches", "cloudy, or hazy with moonlight", *NAMES]
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "names", "size"),
+    [
+        (6, NAMES, None),
+        (8, LONG, None),
+        (7, ["cloudy" * 4, *LONG], None),
+        (1, NAMES, None),
+        (2, LONG, None),
+        (6, NAMES, (12, 5)),
+        (6, NAMES, (3.5, 4)),
+        (1, NAMES, (5, 1.5)),
+    ],
+)
+def test_texts_of_occurrence_neither_touch_nor_leave_the_figure(
+    rng, n_classes, names, size
+):
+    """Few classes and many, short names and long, in a column and on a page."""
+    counts = np.concatenate([counts_of(rng), counts_of(rng)])[:n_classes] * 10_000
+    ax = size and plt.subplots(figsize=size, layout="constrained")[1]
+    display = OccurrenceDisplay(counts, names[:n_classes]).plot(ax or None)
+    assert display.figure_.get_size_inches()[0] == (size or (7, 0))[0]
+    assert_readable(display.figure_)
 
 
 def test_panels_on_given_axes(rng):
