@@ -12,6 +12,7 @@ from sksimclr.archive._catalogue import read_catalogue, read_failures
 from sksimclr.archive._labelling import LabelRun, label_archive
 from sksimclr.archive._models import load_model, save_model
 from sksimclr.archive._occurrence import occurrence
+from sksimclr.archive._review import write_review
 from sksimclr.archive._suggest import suggest
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "register_reader",
     "save_model",
     "suggest",
+    "write_review",
 ]
