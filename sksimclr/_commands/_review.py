@@ -1,12 +1,10 @@
 """``sksimclr review``: a page in which frames are labelled, for ``train --labels``."""
 
 from sksimclr._commands._labels import read_labels
-from sksimclr._commands._report import SOME_FAILED, Report
+from sksimclr._commands._report import SOME_FAILED, Report, failures_text
 from sksimclr._files.file_names import as_path, as_text
 from sksimclr.archive._catalogue import read_files
 from sksimclr.archive._review import make_page
-
-_MOST_NAMED = 5
 
 
 def run(args):
@@ -25,10 +23,7 @@ def run(args):
         "Then: sksimclr train FILES --labels labels.csv -o MODEL.skops",
     ]
     if gone:
-        lines.append(f"{len(gone)} file(s) cannot be shown:")
-        lines += [f"  {reason}" for reason in gone[:_MOST_NAMED]]
-        if len(gone) > _MOST_NAMED:
-            lines.append(f"  and {len(gone) - _MOST_NAMED} more")
+        lines.append(failures_text(gone))
     return Report(data, "\n".join(lines), SOME_FAILED if gone else 0)
 
 

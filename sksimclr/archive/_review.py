@@ -26,8 +26,9 @@ from sksimclr._preprocessing import AuroraPreprocessor
 from sksimclr.archive._catalogue import read_header
 from sksimclr.archive._suggest import PREFIX, choose_rows, embeddings_of
 
-_SIZE = 200  # of a picture, pixels: fifteen megabytes hold 500 of the noisiest
-_QUALITY = 75  # of JPEG
+_SIZE = 224  # of a picture, pixels: as many as a frame of THEMIS has of the sky
+_QUALITIES = (75, 50, 25)  # of JPEG: the first that is small enough
+_MOST_BYTES = 21_000  # of a picture: 500 in a page of 15 MB
 _GROUP = 12  # frames in a group, about
 _MOST_NAMED = 5  # files that a warning lists
 
@@ -82,7 +83,7 @@ def write_review(catalogue, page, *, n=200, labels=(), preprocessor=None):
     later pages of the same catalogue.
 
     The page asks for nothing outside itself, which its Content-Security-Policy
-    enforces, and holds pictures of at most 200 pixels.
+    enforces, and holds pictures of at most 224 pixels, 500 of them in at most 15 MB.
 
     Examples
     --------
@@ -104,10 +105,10 @@ def write_review(catalogue, page, *, n=200, labels=(), preprocessor=None):
     """
     _, gone = make_page(catalogue, page, n, labels, preprocessor)
     if gone:
-        named = "; ".join(gone[:_MOST_NAMED])
+        named = "; ".join(each["reason"] for each in gone[:_MOST_NAMED])
         more = f"; and {len(gone) - _MOST_NAMED} more" * (len(gone) > _MOST_NAMED)
         warnings.warn(
-            f"{len(gone)} file(s) with frames to label cannot be shown: {named}{more}",
+            f"{len(gone)} file(s) with frames to label cannot be shown: {named}{more}.",
             stacklevel=2,
         )
 
@@ -118,8 +119,9 @@ def make_page(catalogue, page, n, labels, preprocessor=None):
     Returns
     -------
     n_shown : int
-    gone : list of str
-        For each file without pictures, or without all of them, the reason.
+    gone : list of dict
+        For each file that gave no picture, or not all, "file", "n_frames" that it gave,
+        and "reason", with its name.
     """
     check_scalar(n, "n", Integral, min_val=1)
     page = Path(absolute(page))
@@ -130,7 +132,10 @@ def make_page(catalogue, page, n, labels, preprocessor=None):
     table = choose_rows(catalogue, n, [row[:2] for row in labels], at_most=True)
     pictures, gone = _pictures(table, preprocessor or AuroraPreprocessor())
     if not pictures:
-        raise ValueError(f"None of the {len(table)} frames can be read: {gone[0]}")
+        raise ValueError(
+            f"None of the {len(table)} frames can be read; the first: "
+            f"{gone[0]['reason']}."
+        )
     titles, groups = _groups(table, header)
     data = {
         "key": _fingerprint(catalogue, header),
@@ -209,21 +214,33 @@ def _pictures(table, preprocessor):
 
     def read(item):
         file, places = item
+        found, reason = {}, ""
         try:
             frames = read_frames(as_path(file))
             inside = [place for place in places if place[1] < len(frames)]
-            images = frames.images[[frame for _, frame in inside]]
-            made = _as_jpeg(preprocessor.transform(images)) if inside else []
+            if len(inside) < len(places):
+                reason = f"it has {len(frames)} frames now"
+            if inside:
+                images = frames.images[[frame for _, frame in inside]]
+                made = _as_jpeg(preprocessor.transform(images))
+                found = {row: jpeg for (row, _), jpeg in zip(inside, made, strict=True)}
         except (OSError, ValueError) as error:
-            return {}, f"{file!r}: {getattr(error, 'strerror', None) or error}"
-        found = {row: image for (row, _), image in zip(inside, made, strict=True)}
-        few = f"{file!r}: it has {len(frames)} frames now"
-        return found, "" if len(inside) == len(places) else few
+            reason = str(getattr(error, "strerror", None) or error).rstrip(".")
+        return file, found, reason
 
     with ThreadPoolExecutor(cpu_count()) as threads:
         parts = list(threads.map(read, wanted.items()))
-    pictures = {row: image for found, _ in parts for row, image in found.items()}
-    return pictures, [reason for _, reason in parts if reason]
+    pictures = {row: jpeg for _, found, _ in parts for row, jpeg in found.items()}
+    gone = [
+        {
+            "file": file,
+            "n_frames": len(found),
+            "reason": reason if file in reason else f"{file!r}: {reason}",
+        }
+        for file, found, reason in parts
+        if reason
+    ]
+    return pictures, gone
 
 
 def _as_jpeg(images):
@@ -241,8 +258,11 @@ def _as_jpeg(images):
 def _data_url(image):
     """Return an image as a small JPEG in the text of a URL."""
     image.thumbnail((_SIZE, _SIZE), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "jpeg", quality=_QUALITY, optimize=True)
+    for quality in _QUALITIES:
+        file = io.BytesIO()
+        image.save(file, "jpeg", quality=quality, optimize=True)
+        if file.tell() <= _MOST_BYTES:
+            break
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

@@ -130,14 +130,13 @@ function after(frame) {
   return later.find(open) || list.find(open) || later[0] || frame;
 }
 
-function goTo(frame) {
-  const hadFocus = document.activeElement.matches(".frame, body");
+function goTo(frame, takeFocus = document.activeElement.matches(".frame, body")) {
   if (current) current.element.tabIndex = -1;
   current = frame || null;
   enlarge(current);
   if (!current) return say("No frame is shown: change what to show.");
   current.element.tabIndex = 0;
-  if (hadFocus) current.element.focus();
+  if (takeFocus) current.element.focus();
   else current.element.scrollIntoView({ block: "nearest" });
 }
 
@@ -148,7 +147,7 @@ function step(direction) {
     ArrowRight: list[place + 1], ArrowLeft: list[place - 1], Home: list[0],
     End: list.at(-1), ArrowDown: below(list, 1), ArrowUp: below(list, -1),
   };
-  if (goals[direction]) goTo(goals[direction]);
+  if (goals[direction]) goTo(goals[direction], true);
 }
 
 // The frame of the next row, or of the one before, that is nearest to this column
@@ -346,23 +345,28 @@ const actions = {
   u: undo, s: save, e: () => toggleLarge(!isLarge()), n: () => goTo(after(current)),
   g: () => current && markGroup(current.element.parentElement),
   0: () => label(""), Delete: () => label(""), Backspace: () => label(""),
-  Escape: () => (isLarge() ? toggleLarge(false) : mark(frames, false)),
 };
-const inFrames = {
-  " ": () => mark([current], !marked.has(current)), Enter: actions.e,
-};
-for (const key of ["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "Home", "End"]) {
-  inFrames[key] = () => current && step(key);
+const moves = ["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "Home", "End"];
+
+function actionOf(event) {
+  const { key, target } = event;
+  if (event.ctrlKey || event.metaKey) return key === "z" && undo;
+  if (moves.includes(key)) return () => current && step(key);
+  if (key === "Escape") {
+    return () => (isLarge() ? toggleLarge(false) : mark(frames, false));
+  }
+  if (target.matches(".frame") && key === "Enter") return actions.e;
+  if (target.matches(".frame") && key === " ") {
+    return () => mark([current], !marked.has(current));
+  }
+  if (!$("keys").checked) return null;
+  const name = /^[1-9]$/.test(key) && classes[key - 1];
+  return name ? () => label(name) : Object.hasOwn(actions, key) && actions[key];
 }
 
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("select, input, summary") || event.altKey) return;
-  let action = event.target.matches(".frame") && inFrames[event.key];
-  if (event.ctrlKey || event.metaKey) action = event.key === "z" && undo;
-  else if (!action && $("keys").checked) {
-    const name = classes[Number(event.key) - 1];
-    action = name ? () => label(name) : actions[event.key];
-  }
+  const action = actionOf(event);
   if (!action) return;
   event.preventDefault();
   action();

@@ -6,11 +6,11 @@ balanced`` one that has as many frames of every class, and 24 held-out sequences
 every class. SimCLR (`QUICK` with 64 channels, 32 pixels, 8 epochs) learns from a third
 of the archive. With ``--images infrared`` (see tests/real_data.py) a draw is 3,000
 pictures of solar modules and 3,000 others that are held out, embedded by `QUICK`'s
-network without training. Frames are labelled in rounds, and scored is logistic regression on the
-standardised embeddings: the mean recall of the classes. Prints the mean score over the
-draws for each way of choosing, its difference to `suggest` with the standard error over
-the draws, and how many times fewer labels it needs to reach the median of twenty random
-choices: the median over the draws, the smallest and the largest.
+network without training. Frames are labelled in rounds, and scored is logistic
+regression on the standardised embeddings: the mean recall of the classes. Prints the
+mean score over the draws for each way of choosing, its difference to `suggest` with
+the standard error over the draws, and how many times fewer labels it needs to reach the
+median of twenty random choices: the median over the draws, the smallest and the largest.
 
 ``--peers`` tries the strategies of scikit-activeml 1.0 too (``pip install
 scikit-activeml``), on the same standardised embeddings.
@@ -40,7 +40,8 @@ SHARES = {
     "balanced": (0.4,) * 6,
 }
 N_RANDOM = 20
-CLASSIFIER = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+LOGISTIC = LogisticRegression(C=0.1, max_iter=1000)
+CLASSIFIER = make_pipeline(StandardScaler(), LOGISTIC)
 
 
 def infrared(draw, n=3000):
@@ -120,8 +121,7 @@ def peers():
             classes = np.unique(y)
             more = {}
             if needs_classifier:
-                model = LogisticRegression(C=0.1, max_iter=1000)
-                more["clf"] = SklearnClassifier(model, classes=classes, random_state=0)
+                more["clf"] = SklearnClassifier(LOGISTIC, classes, random_state=0)
             made = strategy(random_state=0)
             if hasattr(made, "n_classes"):
                 made.set_params(n_classes=len(classes))
@@ -177,6 +177,8 @@ def main():
         "--images", choices=("archive", "balanced", "infrared"), default="archive"
     )
     options = parser.parse_args()
+    if options.images == "infrared":  # half of the pictures are of one class
+        LOGISTIC.set_params(class_weight="balanced")
     ways = WAYS | (peers() if options.peers else {})
     n_labels = np.arange(options.batch, options.most + 1, options.batch)
     curves = {way: [] for way in ["at random", *ways]}
