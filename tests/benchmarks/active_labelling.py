@@ -10,7 +10,7 @@ network without training. Frames are labelled in rounds, and scored is logistic
 regression on the standardised embeddings: the mean recall of the classes. Prints the
 mean score over the draws for each way of choosing, its difference to `suggest` with
 the standard error over the draws, and how many times fewer labels it needs to reach the
-median of twenty random choices: the median over the draws, the smallest and the largest.
+median of twenty random choices: the median over the draws, the smallest and largest.
 
 ``--peers`` tries the strategies of scikit-activeml 1.0 too (``pip install
 scikit-activeml``), on the same standardised embeddings.

@@ -60,7 +60,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "user_guide" / "command_line.rst"
 SIZE = 16  # of frames, pixels
 FACTORY = "tiny.tiny_encoder"
 FAST = ["--epochs", "1", "--image-size", "33", "--batch-size", "8"]  # of `train`
-COMMANDS = ("label", "embed", "train", "summary", "info")
+COMMANDS = ("label", "embed", "train", "review", "summary", "info")
 
 
 def make_frames(n, seed):
