@@ -30,6 +30,7 @@ _SIZE = 224  # of a picture, pixels: as many as a frame of THEMIS has of the sky
 _QUALITIES = (75, 50, 25)  # of JPEG: the first that is small enough
 _MOST_BYTES = 21_000  # of a picture: 500 in a page of 15 MB
 _GROUP = 12  # frames in a group, about
+_THREADS = 8  # each of which holds the frames of a file, at most
 _MOST_NAMED = 5  # files that a warning lists
 
 
@@ -130,7 +131,9 @@ def make_page(catalogue, page, n, labels, preprocessor=None):
     labels = _triples(labels)
     header = read_header(catalogue)
     table = choose_rows(catalogue, n, [row[:2] for row in labels], at_most=True)
-    pictures, gone = _pictures(table, preprocessor or AuroraPreprocessor())
+    if preprocessor is None:
+        preprocessor = AuroraPreprocessor()
+    pictures, gone = _pictures(table, preprocessor)
     if not pictures:
         raise ValueError(
             f"None of the {len(table)} frames can be read; the first: "
@@ -228,7 +231,7 @@ def _pictures(table, preprocessor):
             reason = str(getattr(error, "strerror", None) or error).rstrip(".")
         return file, found, reason
 
-    with ThreadPoolExecutor(cpu_count()) as threads:
+    with ThreadPoolExecutor(min(_THREADS, cpu_count())) as threads:
         parts = list(threads.map(read, wanted.items()))
     pictures = {row: jpeg for _, found, _ in parts for row, jpeg in found.items()}
     gone = [

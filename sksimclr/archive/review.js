@@ -58,13 +58,13 @@ function rows() {
 }
 
 function label(name) {
-  const chosen = marked.size ? frames.filter((frame) => marked.has(frame)) : [current];
+  const chosen = marked.size ? shown().filter((frame) => marked.has(frame)) : [current];
   if (!chosen[0]) return say("No frame to label.");
   steps.push(chosen.map((frame) => [keyOf(frame), labels.get(keyOf(frame))]));
   for (const frame of chosen) setLabel(keyOf(frame), name);
   keep();
   marked.clear();
-  const next = after(current);
+  const next = after(chosen.at(-1));
   render();
   goTo(isShown(next) ? next : firstShown(next));
   const what = chosen.length > 1 ? `${chosen.length} frames` : `frame ${chosen[0].number}`;
@@ -374,8 +374,8 @@ document.addEventListener("keydown", (event) => {
 
 $("groups").addEventListener("click", (event) => {
   const item = event.target.closest(".frame");
-  if (!item || item.ariaDisabled === "true") return;
-  const frame = frames[item.dataset.place];
+  const frame = item && frames[item.dataset.place];
+  if (!frame || !frame.image) return;
   mark([frame], !marked.has(frame));
   goTo(frame);
 });

@@ -447,6 +447,12 @@ def test_groups_marks_and_new_classes(page):
     page.find(".frame")[4].click()  # by mouse: a mark, and a button
     page.find("#classes button")[1].click()
     assert page.labels()["4"] == classes_of(page)[1]
+    page.find(".mark")[1].click()  # a group elsewhere: what is next comes after it
+    page.press("2")
+    second = [k for k, group in enumerate(groups) if group == 1]
+    assert {"2", "4", *map(str, second)} == set(page.labels())
+    (following,) = page.find(".frame[tabindex='0']")
+    assert following.get_attribute("data-place") == str(second[-1] + 1)
     page.press(Keys.END)
     assert page.focus() == "29"
     page.press(Keys.ARROW_UP)

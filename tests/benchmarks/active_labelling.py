@@ -121,7 +121,7 @@ def peers():
             classes = np.unique(y)
             more = {}
             if needs_classifier:
-                more["clf"] = SklearnClassifier(LOGISTIC, classes, random_state=0)
+                more["clf"] = SklearnClassifier(LOGISTIC, classes=classes)
             made = strategy(random_state=0)
             if hasattr(made, "n_classes"):
                 made.set_params(n_classes=len(classes))
