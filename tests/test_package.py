@@ -272,6 +272,7 @@ def test_wheel_and_sdist_work_from_elsewhere(tmp_path):
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     (sdist,) = (tmp_path / "dist").glob("*.tar.gz")
     in_package = {str(path.relative_to(_ROOT)) for path in _PATHS}
+    in_package |= {f"sksimclr/archive/review.{kind}" for kind in ("html", "css", "js")}
     names = set(zipfile.ZipFile(wheel).namelist())
     assert in_package | {"sksimclr/py.typed"} <= names
     assert [name for name in names if name.endswith("licenses/LICENSE")]

@@ -33,6 +33,7 @@ def make_parser():
         _add_embed,
         _add_pack,
         _add_train,
+        _add_review,
         _add_summary,
         _add_keogram,
         _add_info,
@@ -265,6 +266,46 @@ def _add_recipe(parser):
         metavar="N",
         type=_positive,
         help="images in a step (default: quick 64, paper 128)",
+    )
+
+
+def _add_review(commands):
+    parser = _add(
+        commands,
+        "review",
+        "_review",
+        "write a page for the browser in which frames of a catalogue are labelled",
+        "  sksimclr review catalogue -o review.html\n"
+        "  sksimclr review catalogue -o review.html --labels labels.csv -n 60",
+    )
+    parser.add_argument(
+        "catalogue",
+        metavar="CATALOGUE",
+        type=_path,
+        help="folder of a catalogue with embeddings",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="PAGE",
+        type=_path,
+        required=True,
+        help="name of the page, which ends in .html; one that is there is replaced",
+    )
+    parser.add_argument(
+        "-n",
+        "--number",
+        metavar="N",
+        type=_positive,
+        default=200,
+        help="how many frames to show, those that most need a label (default: 200)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="CSV",
+        type=_path,
+        help="table of what is labelled already: these frames are not shown, and are "
+        "part of the table that the page saves",
     )
 
 

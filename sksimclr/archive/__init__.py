@@ -15,6 +15,7 @@ from sksimclr.archive._labelling import LabelRun, label_archive
 from sksimclr.archive._models import load_model, save_model
 from sksimclr.archive._occurrence import occurrence
 from sksimclr.archive._packing import PackRun, pack_frames
+from sksimclr.archive._review import write_review
 from sksimclr.archive._store import FrameStore, open_frames
 from sksimclr.archive._suggest import suggest
 
@@ -38,4 +39,5 @@ __all__ = [
     "register_reader",
     "save_model",
     "suggest",
+    "write_review",
 ]

@@ -20,7 +20,7 @@ from sksimclr.archive._catalogue import damage_named, open_rows, read_header
 _CANDIDATES = 1 << 17  # frames that are compared with each other, at most
 _CLUSTERED = 1 << 14  # of them, where there is no label yet
 _BATCH_ROWS = 1 << 13  # of a catalogue, read at a time
-_PREFIX = "probability_"
+PREFIX = "probability_"
 _LEAST = np.finfo(np.float32).eps  # doubt of a frame that the classifier is sure of
 
 
@@ -109,7 +109,7 @@ def suggest(frames, n, *, probabilities=None, labelled=()):
                 "suggest: a catalogue has its own probabilities; give none, or give "
                 "embeddings with them."
             )
-        return _suggest_rows(frames, n, _pairs(labelled))
+        return choose_rows(frames, n, labelled).drop_columns(["embedding"])
     return _suggest_from_array(frames, n, probabilities, labelled)
 
 
@@ -241,8 +241,12 @@ def _typical_then_farthest(X, n):
     return _farthest(X, np.ones(len(X)), far, n, chosen)
 
 
-def _suggest_rows(catalogue, n, labelled):
-    """Return the rows of a catalogue to label next."""
+def choose_rows(catalogue, n, labelled, *, at_most=False):
+    """Return the rows of a catalogue to label next, with their embeddings.
+
+    With `at_most`, fewer than `n` where there are no more.
+    """
+    labelled = _pairs(labelled)
     rows = open_rows(catalogue)
     if "embedding" not in rows.schema.names:
         raise ValueError(
@@ -252,8 +256,10 @@ def _suggest_rows(catalogue, n, labelled):
     n_features = read_header(catalogue)["n_features"]
     with damage_named(rows):
         table, centres = _read_candidates(rows, labelled, n_features)
-    chosen = _choose(_embeddings(table, n_features), _doubt_of_rows(table), centres, n)
-    return table.drop_columns(["embedding"]).take(chosen)
+    if at_most and len(table):
+        n = min(n, len(table))
+    X, doubt = embeddings_of(table, n_features), _doubt_of_rows(table)
+    return table.take(_choose(X, doubt, centres, n))
 
 
 def _pairs(labelled):
@@ -286,7 +292,7 @@ def _read_candidates(rows, labelled, n_features):
         is_labelled = _find(table, labelled, missing)
         has_embedding = table["embedding"].is_valid().to_numpy()
         known = table.filter(is_labelled & has_embedding)
-        centres.append(_embeddings(known, n_features))
+        centres.append(embeddings_of(known, n_features))
         table = table.filter(~is_labelled & has_embedding)
         waiting = pa.concat_tables([waiting, table])
         whole = len(waiting) // step * step
@@ -325,13 +331,13 @@ def _foremost_rows(table, step):
 
 def _doubt_of_rows(table):
     """Return the doubt of each row, None if the catalogue has no probabilities."""
-    names = [name for name in table.column_names if name.startswith(_PREFIX)]
+    names = [name for name in table.column_names if name.startswith(PREFIX)]
     if not names:
         return None
     return _doubt(np.stack([table[name].to_numpy() for name in names], axis=1))
 
 
-def _embeddings(table, n_features):
+def embeddings_of(table, n_features):
     """Return the embeddings of rows that all have one, float16 (n, n_features)."""
     column = table["embedding"].combine_chunks()
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, n_features)

@@ -62,7 +62,16 @@ PAGE = Path(__file__).parents[2] / "docs" / "user_guide" / "command_line.rst"
 SIZE = 16  # of frames, pixels
 FACTORY = "tiny.tiny_encoder"
 FAST = ["--epochs", "1", "--image-size", "33", "--batch-size", "8"]  # of `train`
-COMMANDS = ("label", "embed", "pack", "train", "summary", "keogram", "info")
+COMMANDS = (
+    "label",
+    "embed",
+    "pack",
+    "train",
+    "review",
+    "summary",
+    "keogram",
+    "info",
+)
 
 
 def make_frames(n, seed):
