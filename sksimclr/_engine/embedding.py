@@ -134,10 +134,15 @@ def _batches(blocks: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
     for block in blocks:
         parts.append(block)
         if sum(map(len, parts)) == batch_size:
-            yield torch.cat(parts)
+            yield _joined(parts)
             parts.clear()
     if parts:
-        yield torch.cat(parts)
+        yield _joined(parts)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Concatenate tensors; one stays as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class _Forward:
@@ -174,7 +179,7 @@ class _Forward:
         while True:
             try:
                 parts = torch.split(images, self._batch_size)
-                return torch.cat([self._embed(part) for part in parts])
+                return _joined([self._embed(part) for part in parts])
             except torch.OutOfMemoryError as error:
                 if self._batch_size == 1:
                     raise _without_room(self._image_size, self._device) from error
@@ -191,7 +196,7 @@ class _Forward:
         if not n_missing:
             return self._run(images)
         if self._copy.is_same_alone and _FEW * len(images) <= self._batch_size:
-            return torch.cat([self._run(image) for image in images.split(1)])
+            return torch.cat([self._run(image[None]) for image in images])
         noise = torch.rand(
             (n_missing, *images.shape[1:]), generator=torch.Generator().manual_seed(0)
         )

@@ -428,6 +428,7 @@ def _block(layers: list[Any], is_past: bool) -> Callable[[Tensor], Tensor]:
         maps = images
         for layer in layers:
             maps = layer.with_relu(maps)
-        return last.with_sum(maps, past(images))
+        result: Tensor = last.with_sum(maps, past(images))
+        return result
 
     return run

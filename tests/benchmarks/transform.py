@@ -36,7 +36,7 @@ from sksimclr.datasets import make_aurora
 _HAS_ONNX = all(
     importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript")
 )
-_BATCH_SIZES = (1, 4, 8, 16, 32, 64)  # tried with ONNX Runtime
+_BATCH_SIZES = (8, 16, 32, 64)  # tried with ONNX Runtime
 
 
 def fitted(size, width=64):
