@@ -187,25 +187,21 @@ class _Forward:
             self._batch_size //= 2
 
     def _embed(self, images: Tensor) -> Tensor:
-        """Embed a batch that may be too short.
-
-        It is padded with noise: that this gets the same bits alone shows that other
-        images do, as the order of sums depends on shapes and not on values.
-        """
-        n_missing = self._batch_size - len(images)
+        """Embed a batch that may be too short."""
+        copy, n_missing = self._copy, self._batch_size - len(images)
         if not n_missing:
             return self._run(images)
-        if self._copy.is_same_alone and _FEW * len(images) <= self._batch_size:
+        if copy.is_same_alone and _FEW * len(images) <= self._batch_size:
             return torch.cat([self._run(image[None]) for image in images])
-        noise = torch.rand(
-            (n_missing, *images.shape[1:]), generator=torch.Generator().manual_seed(0)
-        )
-        padded = torch.cat([images, noise.to(images.device)])
+        padding = images.new_zeros(n_missing, *images.shape[1:])
+        may_try = copy.is_kept and self._device.type == "cpu"
+        if is_trial := may_try and copy.is_same_alone is None:
+            padding.uniform_(generator=torch.Generator().manual_seed(0))
+        padded = torch.cat([images, padding])
         result = self._run(padded)
-        if self._copy.is_kept and self._copy.is_same_alone is None:
-            self._copy.is_same_alone = self._device.type == "cpu" and torch.equal(
-                self._run(padded[-1:]), result[-1:]
-            )
+        if is_trial:  # the order of sums depends on shapes, and not on values
+            alone = self._run(padded[-1:])
+            copy.is_same_alone = torch.equal(alone, result[-1:])
         return result[: len(images)]
 
     def _run(self, images: Tensor) -> Tensor:
