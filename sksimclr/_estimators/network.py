@@ -99,5 +99,6 @@ def run_network(estimator, network, X, *, batch_size=None):
         device=device,
         symmetry=estimator.symmetry,
         batch_size=batch_size,
+        owner=estimator,
         verbose=estimator.verbose,
     )

@@ -1,7 +1,8 @@
 """Copies of networks that do the same faster, for inference alone.
 
-Batch normalisation is folded into the layers before it, and convolutions on x86
-processors get their weights in the order in which oneDNN reads them.
+Batch normalisation is folded into the layers before it. On x86 processors, convolutions
+get their weights in the order in which oneDNN reads them, and do the ReLU behind them
+and the sum of a residual block on the way.
 """
 
 from __future__ import annotations
@@ -15,18 +16,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 _N_DIMS = {nn.Conv2d: 4, nn.Linear: 2}  # of results whose channels come second
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_KINDS = (*_N_DIMS, *_NORMS, nn.ReLU, nn.MaxPool2d)  # of layers that are looked at
 _CAN_PACK = (
     platform.machine().lower() in ("x86_64", "amd64")
     and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
     and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    and hasattr(torch.ops.mkldnn._convolution_pointwise, "binary")
 )
+_IN_BLOCKS = {  # of torchvision: each convolution and its batch normalisation
+    BasicBlock: (("conv1", "bn1"), ("conv2", "bn2")),
+    Bottleneck: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
+}
+_MOST_COLOURS = 4  # channels of the input of a network's first convolution
 
 
 def inference_copy(
@@ -53,8 +63,9 @@ def inference_copy(
     A run of the network on tensors without values shows what becomes of the result of
     each layer. Batch normalisation is folded into a layer of torch's own class that is
     called once, and whose result and weights nothing else sees. The network's own code
-    goes on running, and finds the layers with all their attributes. Networks with
-    hooks, and those that cannot run without values, are only copied.
+    goes on running, and finds the layers with all their attributes; only the blocks of
+    torchvision's ResNets are replaced as a whole. Networks with hooks, and those that
+    cannot run without values, are only copied.
 
     Unlike ``torch.fx``, which replaces methods of ``nn.Module`` while it traces, this
     leaves networks alone that run in other threads.
@@ -65,6 +76,8 @@ def inference_copy(
     with torch.no_grad():
         for change in changes:
             _apply(change, network, can_pack)
+    if can_pack:
+        _fuse_blocks(network, {change.layer: change for change in changes})
     return _channels_last(network.to(device))
 
 
@@ -80,11 +93,15 @@ class _Change:
         Name of the batch normalisation to fold into it.
     input_shape : tuple of int or None
         Shape of what it is given, if it is a convolution whose weights may be packed.
+    relu, pool : str or None
+        Names of the ReLU, and of the max pooling behind it, that it may do as well.
     """
 
     layer: str
     norm: str | None = None
     input_shape: tuple[int, ...] | None = None
+    relu: str | None = None
+    pool: str | None = None
 
 
 def _copy(network: nn.Module) -> nn.Module:
@@ -132,6 +149,7 @@ class _Call:
     layer: Any
     given: Tensor
     result: Tensor
+    n_uses: int  # of what it was given, so far
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -150,9 +168,9 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._calls: dict[str, list[_Call]] = {}
         self._tensors: list[Any] = []  # kept, so that no id is given to another one
         for name, layer in network.named_modules():
-            if type(layer) in (*_N_DIMS, *_NORMS) and "forward" not in vars(layer):
-                calls = self._calls[name] = []
-                layer.register_forward_hook(_noting(calls))
+            if type(layer) in _KINDS and "forward" not in vars(layer):
+                self._calls[name] = []
+                layer.register_forward_hook(self._noting(name))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -182,34 +200,61 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for name, call in once.items()
             if _is_fixed_norm(call.layer) and self._is_read_once(*call.tensors)
         }
+        relus = {id(c.given): n for n, c in once.items() if self._is_only_relu(c)}
+        pools = {id(c.given): n for n, c in once.items() if _is_common_pool(c.layer)}
         changes = []
         for name, call in once.items():
             if type(call.layer) in _N_DIMS and self._is_read_once(*call.tensors):
                 change = _Change(name, input_shape=_shape_to_pack_for(call))
                 if self._is_read_once(call.result) and _has_channels_second(call):
                     change.norm = norms.get(id(call.result))
+                change.relu = relus.get(id(once[change.norm or name].result))
+                if change.relu is not None:
+                    change.pool = self._only_pool(once, pools, once[change.relu])
                 changes.append(change)
         return changes
+
+    def _is_only_relu(self, call: _Call) -> bool:
+        """Say whether nothing but a ReLU sees what it is given."""
+        if type(call.layer) is not nn.ReLU:
+            return False
+        # what comes after one in place sees its result
+        n_uses = call.n_uses if call.layer.inplace else self._n_uses[id(call.given)]
+        return n_uses == 1
+
+    def _only_pool(
+        self, once: dict[str, _Call], pools: dict[int, str], relu: _Call
+    ) -> str | None:
+        """Return the max pooling that alone sees the result of a ReLU."""
+        name = pools.get(id(relu.result))
+        n_uses = 2 if relu.layer.inplace else 1
+        return name if self._n_uses[id(relu.result)] == n_uses else None
 
     def _is_read_once(self, *tensors: Tensor) -> bool:
         """Say whether a single operation sees each tensor."""
         return all(self._n_uses[id(tensor)] == 1 for tensor in tensors)
 
+    def _noting(self, name: str) -> Any:
+        """Return a hook that notes the calls of a layer."""
 
-def _noting(calls: list[_Call]) -> Any:
-    """Return a hook that notes the calls of a layer."""
+        def note(layer: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+            given = args[0] if len(args) == 1 else torch.empty(())
+            n_uses = self._n_uses[id(given)]
+            self._calls[name].append(_Call(layer, given, result, n_uses))
 
-    def note(layer: nn.Module, args: tuple[Any, ...], result: Any) -> None:
-        given = args[0] if len(args) == 1 else torch.empty(())
-        calls.append(_Call(layer, given, result))
-
-    return note
+        return note
 
 
 def _is_fixed_norm(layer: Any) -> bool:
     """Say whether a layer is batch normalisation by statistics of the training."""
     is_norm = type(layer) in _NORMS
     return is_norm and not layer.training and layer.running_mean is not None
+
+
+def _is_common_pool(layer: Any) -> bool:
+    """Say whether a layer is max pooling without rare settings."""
+    is_pool = type(layer) is nn.MaxPool2d and layer.dilation == 1
+    return is_pool and not (layer.ceil_mode or layer.return_indices)
 
 
 def _has_channels_second(call: _Call) -> bool:
@@ -240,30 +285,150 @@ def _apply(change: _Change, network: nn.Module, can_pack: bool) -> None:
         weight, bias = fuse_conv_bn_weights(
             weight, bias, *statistics, norm.weight, norm.bias
         )
-        norm.forward = nn.Identity().forward
-    if can_pack and change.input_shape is not None:
-        layer.forward = _packed(layer, weight, bias, change.input_shape)
-    else:
+        _remove(norm)
+    if not can_pack or change.input_shape is None:
         layer.weight, layer.bias = weight, bias
+        return
+    packed = layer.forward = _Packed(layer, weight, bias, change.input_shape)
+    if change.relu is not None:
+        layer.forward = packed.with_relu
+        _remove(network.get_submodule(change.relu))
+    if change.pool is not None and weight.shape[1] <= _MOST_COLOURS:
+        pool: Any = network.get_submodule(change.pool)
+        layer.forward = _first_layers(packed, weight, pool)
+        _remove(pool)
 
 
-def _packed(
-    layer: nn.Conv2d, weight: Tensor, bias: Tensor | None, input_shape: tuple[int, ...]
-) -> Callable[[Tensor], Tensor]:
-    """Return a convolution whose weights are laid out for oneDNN and such an input.
+def _remove(layer: nn.Module) -> None:
+    """Let a layer return what it is given."""
+    layer.forward = nn.Identity().forward
+
+
+class _Packed:
+    """A convolution whose weights are laid out for oneDNN and such an input.
 
     It would lay them out in each forward otherwise. With another input it still does.
-    """
-    settings = (layer.padding, layer.stride, layer.dilation, layer.groups)
-    weight = weight.contiguous(memory_format=torch.channels_last)
-    weight = torch.ops.mkldnn._reorder_convolution_weight(
-        weight, *settings, input_shape
-    )
 
-    def convolve(images: Tensor) -> Tensor:
-        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            images.float(), weight, bias, *settings, "none", [], ""
+    Parameters
+    ----------
+    layer : nn.Conv2d
+        Whose settings it has.
+    weight : Tensor
+    bias : Tensor or None
+    input_shape : tuple of int
+    """
+
+    def __init__(
+        self,
+        layer: nn.Conv2d,
+        weight: Tensor,
+        bias: Tensor | None,
+        input_shape: tuple[int, ...],
+    ):
+        self.settings = (layer.padding, layer.stride, layer.dilation, layer.groups)
+        self.bias = bias
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(
+            weight.contiguous(memory_format=torch.channels_last),
+            *self.settings,
+            input_shape,
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Convolve."""
+        return _convolve(images, self._weight, self.bias, self.settings, "none")
+
+    def with_relu(self, images: Tensor) -> Tensor:
+        """Convolve, and set what is negative to zero."""
+        return _convolve(images, self._weight, self.bias, self.settings, "relu")
+
+    def with_sum(self, images: Tensor, others: Tensor) -> Tensor:
+        """Convolve, add others, and set what is negative to zero."""
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
+            images.float(),
+            others.float(),
+            self._weight,
+            self.bias,
+            *self.settings,
+            "add",
+            1.0,
+            "relu",
+            [],
+            "",
         )
         return result
 
-    return convolve
+
+def _convolve(
+    images: Tensor, weight: Tensor, bias: Tensor | None, settings: Any, then: str
+) -> Tensor:
+    """Run a convolution of oneDNN and the operation behind it."""
+    result: Tensor = torch.ops.mkldnn._convolution_pointwise.default(
+        images if images.is_mkldnn else images.float(),
+        weight,
+        bias,
+        *settings,
+        then,
+        [],
+        "",
+    )
+    return result
+
+
+def _first_layers(
+    packed: _Packed, weight: Tensor, pool: nn.MaxPool2d
+) -> Callable[[Tensor], Tensor]:
+    """Return a convolution of few channels, its ReLU and max pooling.
+
+    Between them, maps have the memory format that oneDNN chooses: its own pooling,
+    which needs no indices, is many times faster than that of torch.
+    """
+    weight = weight.contiguous()
+
+    def run(images: Tensor) -> Tensor:
+        blocked = images.float().contiguous().to_mkldnn()
+        maps = _convolve(blocked, weight, packed.bias, packed.settings, "relu")
+        maps = F.max_pool2d(maps, pool.kernel_size, pool.stride, pool.padding)
+        return maps.to_dense().contiguous(memory_format=torch.channels_last)
+
+    return run
+
+
+def _fuse_blocks(network: nn.Module, changes: dict[str, _Change]) -> None:
+    """Let the blocks of a ResNet add what goes past them in their last convolution."""
+    for name, block in network.named_modules():
+        pairs = _IN_BLOCKS.get(type(block), ())
+        if not pairs or "forward" in vars(block) or type(block.relu) is not nn.ReLU:
+            continue
+        past: Any = block.downsample
+        if past is not None:
+            if type(past) is not nn.Sequential or len(past) != 2:
+                continue
+            pairs = (*pairs, ("downsample.0", "downsample.1"))
+        found = [changes.get(f"{name}.{layer}") for layer, _ in pairs]
+        norms = [f"{name}.{norm}" for _, norm in pairs]
+        if [change and change.input_shape and change.norm for change in found] == norms:
+            layers = [block.get_submodule(layer).forward for layer, _ in pairs]
+            block.forward = _block(layers, is_past=past is None)
+
+
+def _block(layers: list[Any], is_past: bool) -> Callable[[Tensor], Tensor]:
+    """Return the forward of a block.
+
+    Parameters
+    ----------
+    layers : list of _Packed
+        Its convolutions, and at the end that of the images that go past them.
+    is_past : bool
+        The images go past them as they are.
+    """
+    past = (lambda images: images) if is_past else layers.pop()
+    *layers, last = layers
+
+    def run(images: Tensor) -> Tensor:
+        maps = images
+        for layer in layers:
+            maps = layer.with_relu(maps)
+        result: Tensor = last.with_sum(maps, past(images))
+        return result
+
+    return run

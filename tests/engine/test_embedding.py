@@ -17,10 +17,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sksimclr._engine import embedding
 from sksimclr._engine.embedding import default_batch_size, embed
 from sksimclr._images.images import FileImages, Images, as_images
 from sksimclr._images.read_ahead import read_ahead
 from sksimclr._networks import folding
+from sksimclr._networks.first_layer import set_channels
 from sksimclr._networks.folding import inference_copy
 
 CPU = torch.device("cpu")
@@ -122,6 +124,87 @@ def test_other_networks_of_torchvision(name, n_left):
     assert n_batch_norms(network, pixels) == n_left
 
 
+@pytest.mark.skipif(not folding._CAN_PACK, reason="not on this processor")
+def test_resnet18_is_twenty_convolutions_and_a_mean():
+    """ReLU and the sums of blocks run inside them, max pooling is that of oneDNN."""
+    network = grey_resnet18()
+    pixels = torch.rand(4, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    fast = inference_copy(network, tuple(pixels.shape), CPU)
+    with Operations() as operations, torch.inference_mode():
+        fast(pixels)
+    names = [name.removesuffix("_").rpartition("::")[2] for name in operations.names]
+    assert names.count("_convolution_pointwise.binary") == 8
+    assert names.count("_convolution_pointwise") == 12
+    assert not {"relu", "add.Tensor", "max_pool2d_with_indices"}.intersection(names)
+
+
+def no_change(network):
+    """Leave a network as it is."""
+
+
+def with_other_activation(network):
+    """Let the blocks end in something else."""
+    for layer in network.modules():
+        if hasattr(layer, "relu"):
+            layer.relu = nn.ELU()
+
+
+def with_own_forward(network):
+    """Give a block another forward."""
+    block = network.layer2[0]
+    block.forward = lambda maps: block.downsample(maps)
+
+
+def with_more_on_the_way(network):
+    """Put more into what goes past a block, and into its way."""
+    network.layer2[0].downsample.append(nn.Tanh())
+    network.layer3[1].downsample = nn.Hardtanh()
+    network.layer4[0].bn2 = nn.Identity()
+
+
+def with_other_pooling(network):
+    """Pool with indices in mind, or at edges."""
+    network.maxpool = nn.MaxPool2d(3, 2, 1, dilation=1, ceil_mode=True)
+
+
+def with_small_pooling(network):
+    """Pool without padding."""
+    network.maxpool = nn.MaxPool2d(2)
+    network.relu.inplace = False
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "squeezenet1_1"])
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_blocks_of_networks_are_the_same(name, n_channels):
+    """Of two kinds, and a network without blocks."""
+    network = set_channels(random_network(name), n_channels)
+    pixels = torch.rand(
+        2, n_channels, 37, 37, generator=torch.Generator().manual_seed(0)
+    )
+    assert_close(run_copy(network, pixels), run_plain(network, pixels))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        no_change,
+        with_other_activation,
+        with_own_forward,
+        with_more_on_the_way,
+        with_other_pooling,
+        with_small_pooling,
+    ],
+)
+@pytest.mark.parametrize("can_pack", [False, True])
+def test_blocks_that_were_changed_are_the_same(change, can_pack, monkeypatch):
+    """What is not as torchvision makes it is not fused."""
+    monkeypatch.setattr(folding, "_CAN_PACK", can_pack and folding._CAN_PACK)
+    network = grey_resnet18()
+    change(network)
+    pixels = torch.rand(2, 1, 45, 45, generator=torch.Generator().manual_seed(0))
+    assert_close(run_copy(network, pixels), run_plain(network, pixels))
+
+
 class Block(nn.Module):
     """A convolution and batch normalisation, which a function puts to use."""
 
@@ -173,6 +256,49 @@ def read_through_a_view(block, images):
 def changed(block, images):
     """Change it in place first."""
     return block.norm(block.conv(images).relu_())
+
+
+def read_before_relu(block, images):
+    """Read what goes into a ReLU as well."""
+    features = as_usual(block, images)
+    return features.sigmoid() + block.relu(features)
+
+
+def read_after_relu(block, images):
+    """Read what comes out of a ReLU twice, beside pooling."""
+    features = block.relu(as_usual(block, images))
+    return block.pool(features).mean((2, 3)) + features.mean((2, 3))
+
+
+def view_before_relu(block, images):
+    """Keep a view of what goes into a ReLU that changes it."""
+    features = as_usual(block, images)
+    view = features[:, :1]
+    return block.relu(features) + view
+
+
+def pooled(block, images):
+    """Pool behind a ReLU."""
+    return block.pool(block.relu(as_usual(block, images)))
+
+
+def relu_called_twice(block, images):
+    """Call one ReLU on two things."""
+    return block.relu(block.relu(as_usual(block, images)) - 0.01)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, 1)])
+@pytest.mark.parametrize(
+    "use",
+    [pooled, read_before_relu, read_after_relu, view_before_relu, relu_called_twice],
+)
+def test_relu_and_pooling_that_others_see(use, inplace, pool):
+    """They are left where their input or result is read otherwise."""
+    block = Block(use)
+    block.relu, block.pool = nn.ReLU(inplace), pool
+    pixels = torch.rand(8, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    assert_close(run_copy(trained(block), pixels), run_plain(block, pixels))
 
 
 def called_twice(block, images):
@@ -413,7 +539,7 @@ def test_all_images_are_embedded_in_order(n_images, rng):
 def test_batch_size_suits_the_size_of_the_images():
     """A power of two on a CPU, one for all on a GPU."""
     sizes = [default_batch_size(size, CPU) for size in (1, 64, 128, 224, 5000)]
-    assert sizes == [32, 32, 16, 8, 8]
+    assert sizes == [64, 64, 16, 8, 8]
     assert default_batch_size(5000, torch.device("cuda")) == 256
 
 
@@ -523,6 +649,51 @@ def test_memory_does_not_grow_with_the_number_of_images():
     peak_of_embedding(network, 32)
     few, many = (peak_of_embedding(network, n) for n in (160, 1600))
     assert many < few + 2 * 16 * 64**2  # two batches
+
+
+class Sizes(TorchDispatchMode):
+    """Note the bytes of the largest result of torch, and of all that live at once."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Note the size of the result."""
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.device.type == "cpu":
+            self.most = max(self.most, result.nbytes)
+        return result
+
+
+@pytest.mark.parametrize("n_images", [1, 3, 20])
+def test_large_frames_are_resized_one_after_the_other(n_images, monkeypatch):
+    """No batch of them is ever held: neither as read nor as numbers."""
+    lazy, read = Lazy(n_images, 1500), []
+    get = Lazy.__getitem__
+    monkeypatch.setattr(
+        Lazy, "__getitem__", lambda self, rows: read.append(rows) or get(self, rows)
+    )
+    frame = 4 * 1500**2
+    with Sizes() as sizes:
+        out = embed_array(trained(tiny_encoder(1)), as_images(lazy))
+    assert len(out) == n_images and (out == out[0]).all()
+    assert frame <= sizes.most <= 1 << 25
+    numbers = [range(n_images)[rows] for rows in read]
+    assert [k for rows in numbers for k in rows] == list(range(n_images))
+    assert max(map(len, numbers)) * frame <= 1 << 25
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (70, 90), (51, 37, 3), (9, 9, 2)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_blocks_of_any_size_give_the_same_bits(shape, dtype, rng, monkeypatch):
+    """Frames that are resized alone, and together with others."""
+    X = (rng.random((21, *shape)) * 255).astype(dtype)
+    network = trained(tiny_encoder(shape[2] if len(shape) == 3 else 1))
+    expected = embed_array(network, X, image_size=24, batch_size=8)
+    for n_together in (1, 2, 3, 7):
+        n_bytes = n_together * 4 * X[0].size
+        monkeypatch.setattr(embedding, "_BLOCK_BYTES", n_bytes)
+        got = embed_array(network, X, image_size=24, batch_size=8)
+        assert_array_equal(got, expected)
 
 
 class Watched(Images):
