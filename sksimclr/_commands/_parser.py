@@ -132,14 +132,22 @@ def _add_train(commands):
         "_train",
         "train an encoder on frames, and a classifier on those that have labels",
         "  sksimclr train night1/ night2/ --labels labels.csv -o aurora.skops\n"
-        "  sksimclr train /data/2014 --recipe paper --device cuda -o encoder.skops\n\n"
+        "  sksimclr train /data/2014 --recipe paper --device cuda -o encoder.skops\n"
+        "  sksimclr train store --labels labels.csv -o aurora.skops\n\n"
         "labels.csv has a row for each labelled frame:\n"
         "  file,frame,label\n"
         "  20140310_0600_gill_themis19_full.pgm.gz,0,cloudy\n"
         "  20140310_0602_gill_themis19_full.pgm.gz,7,arc",
         _AGAIN,
     )
-    _add_files(parser)
+    parser.add_argument(
+        "files",
+        metavar="FILES",
+        type=_path,
+        nargs="+",
+        help="files of frames, and folders that are searched with all in them; or the "
+        "folder of one frame store, which is read as it is needed",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -161,7 +169,8 @@ def _add_train(commands):
         metavar="N",
         type=_positive,
         help="train on N frames that are spread evenly over all, and on the labelled "
-        "ones (default: as many as 2 GiB hold, 8192 of 256 x 256 pixels)",
+        "ones (default: as many as 2 GiB hold, 8192 of 256 x 256 pixels); not with a "
+        "frame store",
     )
     parser.add_argument(
         "--checkpoint",

@@ -62,9 +62,7 @@ class _MaxPool(torch.autograd.Function):
         ctx.save_for_backward(places.to(dtype))
         ctx.shape, ctx.window = x.shape, (kernel, stride, padding)
         is_last = x.is_contiguous(memory_format=torch.channels_last)
-        ctx.memory_format = (
-            torch.channels_last if is_last else torch.contiguous_format
-        )
+        ctx.memory_format = torch.channels_last if is_last else torch.contiguous_format
         return maxima
 
     @staticmethod
