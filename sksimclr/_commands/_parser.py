@@ -140,14 +140,7 @@ def _add_train(commands):
         "  20140310_0602_gill_themis19_full.pgm.gz,7,arc",
         _AGAIN,
     )
-    parser.add_argument(
-        "files",
-        metavar="FILES",
-        type=_path,
-        nargs="+",
-        help="files of frames, and folders that are searched with all in them; or the "
-        "folder of one frame store, which is read as it is needed",
-    )
+    _add_files(parser, "; or the folder of one frame store, read as it is needed")
     parser.add_argument(
         "-o",
         "--output",
@@ -169,8 +162,7 @@ def _add_train(commands):
         metavar="N",
         type=_positive,
         help="train on N frames that are spread evenly over all, and on the labelled "
-        "ones (default: as many as 2 GiB hold, 8192 of 256 x 256 pixels); not with a "
-        "frame store",
+        "ones (default: as many as 2 GiB hold, 8192 of 256 x 256 pixels)",
     )
     parser.add_argument(
         "--checkpoint",
@@ -257,13 +249,13 @@ def _add_info(commands):
     _add_trust(parser)
 
 
-def _add_files(parser):
+def _add_files(parser, more=""):
     parser.add_argument(
         "files",
         metavar="FILES",
         type=_path,
         nargs="+",
-        help="files of frames, and folders that are searched with all in them",
+        help=f"files of frames, and folders that are searched with all in them{more}",
     )
 
 

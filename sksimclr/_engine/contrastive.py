@@ -105,7 +105,9 @@ def train(
     if processes:
         networks = [parallel_copy(net, plan.device, processes) for net in networks]
         plan = _of_this_process(plan)
-    model = ContrastiveModel(*networks, views, plan.seeds.views, processes)
+    model = ContrastiveModel(
+        networks[0], networks[1], views, plan.seeds.views, processes
+    )
     with nullcontext() if views.compile else thin_stem(networks[0]):
         history, state = run_loop(
             model,

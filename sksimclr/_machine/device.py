@@ -107,4 +107,4 @@ def in_float32() -> Iterator[None]:
 
 def to_float(images: Tensor) -> Tensor:
     """Scale uint8 to [0, 1]; leave floats as they are."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    return images.float().div_(255) if images.dtype == torch.uint8 else images

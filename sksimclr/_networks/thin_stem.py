@@ -30,11 +30,11 @@ def thin_stem(network: nn.Module) -> Iterator[None]:
     if not (isinstance(network, ResNet) and isinstance(pool, nn.MaxPool2d)):
         yield
         return
-    network.relu, network.maxpool = nn.Identity(), _MaxPoolReLU(pool)  # type: ignore[assignment]
+    network.relu, network.maxpool = nn.Identity(), _MaxPoolReLU(pool)
     try:
         yield
     finally:
-        network.relu, network.maxpool = relu, pool  # type: ignore[assignment]
+        network.relu, network.maxpool = relu, pool
 
 
 class _MaxPoolReLU(nn.Module):
