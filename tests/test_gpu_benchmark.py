@@ -38,7 +38,7 @@ def test_a_dry_run_makes_every_table(tmp_path):
 
 
 def complaints_about(text):
-    """Return what docutils says of a text."""
+    """Return what docutils warns of in a text."""
     core = pytest.importorskip("docutils.core")
     warnings = []
 
@@ -46,7 +46,7 @@ def complaints_about(text):
         def write(self, line):
             warnings.append(line)
 
-    options = {"warning_stream": Stream(), "report_level": 1}
+    options = {"warning_stream": Stream(), "report_level": 2}
     core.publish_doctree(text, settings_overrides=options)
     return "".join(map(str, warnings))
 
