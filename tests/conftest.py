@@ -14,6 +14,14 @@ import torch  # noqa: E402
 from sksimclr import SimCLRTransformer  # noqa: E402
 
 
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """Return the folder in which torch.hub looks for weights, empty; no network."""

@@ -18,7 +18,7 @@ class Label:
     line: int
 
 
-def read_labels(path, files):
+def read_labels(path, files, *, lost=None):
     """Read which frames have which label.
 
     Parameters
@@ -29,6 +29,9 @@ def read_labels(path, files):
     files : list of path-like
         The files that rows may name: by their path, or by as much of its end as is
         needed to tell them apart.
+    lost : list, optional
+        Takes the lines that name a file which is not among `files`. Without it, they
+        are an error.
 
     Returns
     -------
@@ -57,11 +60,14 @@ def read_labels(path, files):
                     f"frame {number} of {row['file']!r} is {row['label']!r}, but line "
                     f"{before.line} says {before.name!r}"
                 )
+        except _NotAmongFiles as error:
+            (problems if lost is None else lost).append(f"line {line}: {error}")
         except ValueError as error:
             problems.append(f"line {line}: {error}")
     if problems:
         raise ValueError(f"{str(path)!r} has {_few(problems)}")
-    _check_classes(path, labels)
+    if not lost:
+        _check_classes(path, labels)
     return dict(labels)
 
 
@@ -127,8 +133,12 @@ def _find(text, by_name):
         )
     if not found:
         near = f", but {str(same_name[0])!r} is" if same_name else ""
-        raise ValueError(f"{text!r} is not among the files given{near}")
+        raise _NotAmongFiles(f"{text!r} is not among the files given{near}")
     return found[0]
+
+
+class _NotAmongFiles(ValueError):
+    """A row names a file that is not there."""
 
 
 def _frame_number(text):

@@ -187,14 +187,15 @@ def _add_train(commands):
         "_train",
         "train an encoder on frames, and a classifier on those that have labels",
         "  sksimclr train night1/ night2/ --labels labels.csv -o aurora.skops\n"
-        "  sksimclr train /data/2014 --recipe paper --device cuda -o encoder.skops\n\n"
+        "  sksimclr train /data/2014 --recipe paper --device cuda -o encoder.skops\n"
+        "  sksimclr train store --labels labels.csv -o aurora.skops\n\n"
         "labels.csv has a row for each labelled frame:\n"
         "  file,frame,label\n"
         "  20140310_0600_gill_themis19_full.pgm.gz,0,cloudy\n"
         "  20140310_0602_gill_themis19_full.pgm.gz,7,arc",
         _AGAIN,
     )
-    _add_files(parser)
+    _add_files(parser, "; or the folder of one frame store, read as it is needed")
     parser.add_argument(
         "-o",
         "--output",
@@ -441,13 +442,13 @@ def _add_info(commands):
     _add_trust(parser)
 
 
-def _add_files(parser):
+def _add_files(parser, more=""):
     parser.add_argument(
         "files",
         metavar="FILES",
         type=_path,
         nargs="+",
-        help="files of frames, and folders that are searched with all in them",
+        help=f"files of frames, and folders that are searched with all in them{more}",
     )
 
 

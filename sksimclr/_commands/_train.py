@@ -15,12 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sksimclr._commands._estimate import estimate, night_groups
 from sksimclr._commands._labels import read_labels
 from sksimclr._commands._report import SOME_FAILED, Report, duration, failures_text
+from sksimclr._commands._stored_frames import is_store, stored_training_frames
 from sksimclr._commands._training_frames import read_training_frames
 from sksimclr._machine.device import resolve_device
 from sksimclr._machine.memory import keep_freed_memory
 from sksimclr._simclr import SimCLRTransformer
 from sksimclr.archive import find_files, save_model
-from sksimclr.model_selection import time_sequences
 from sksimclr.recipes import QUICK
 
 _RECIPES = {
@@ -35,31 +35,49 @@ def run(args):
     began, output = time.monotonic(), Path(args.output)
     _check_output(output)
     device = resolve_device(args.device)
-    files = find_files(args.files)
-    labels = read_labels(args.labels, files) if args.labels else {}
     checkpoints = Path(args.checkpoint or f"{output}.checkpoint")
     simclr = _transformer(args, checkpoints)
-    frames = read_training_frames(
-        files, labels, max_frames=args.max_frames, quiet=args.quiet
-    )
-    if labels:
+    frames, n_files = _frames(args, simclr.image_size)
+    if args.labels:
         _check_classes(frames)
     if not args.quiet:
-        _say_what_is_trained(simclr, frames, len(files), device)
+        _say_what_is_trained(simclr, frames, n_files, device)
     n_batches = math.ceil(len(frames.images) / simclr.batch_size)
     simclr.set_params(checkpoint_every=math.ceil(_CHECKPOINT_BATCHES / n_batches))
     keep_freed_memory()
     with redirect_stdout(sys.stderr):  # a row for each epoch
-        sequences = time_sequences(frames.times, frames.sites)
-        simclr.fit(frames.images, sequences=sequences)
+        simclr.fit(frames.images, sequences=frames.sequences)
     steps, found = [frames.preprocessor, _as_stored(simclr)], None
-    if labels:
+    if args.labels:
         classifier, found = _classifier(simclr, frames)
         steps.append(classifier)
     save_model(make_pipeline(*steps), output)
     if args.checkpoint is None:
         _remove(checkpoints)
     return _report(args, steps, frames, found, time.monotonic() - began)
+
+
+def _frames(args, image_size):
+    """Return the frames to train on, and how many files there are."""
+    if any(map(is_store, args.files)):
+        if len(args.files) > 1 or args.max_frames:
+            raise ValueError(
+                "A frame store is trained on as it is: give its folder alone, without "
+                "--max-frames. Which frames it has, `sksimclr pack` decides, by "
+                "--every and --per-night."
+            )
+        frames = stored_training_frames(args.files[0], args.labels)
+        return frames, frames.n_files
+    files = find_files(args.files)
+    labels = read_labels(args.labels, files) if args.labels else {}
+    frames = read_training_frames(
+        files,
+        labels,
+        image_size=image_size,
+        max_frames=args.max_frames,
+        quiet=args.quiet,
+    )
+    return frames, len(files)
 
 
 def _check_output(path):

@@ -1,8 +1,10 @@
 """The frames to train on: those with labels, and as many others as memory holds."""
 
 import sys
+import warnings
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -11,8 +13,11 @@ from sksimclr._preprocessing import AuroraPreprocessor
 from sksimclr.archive import UnreadableFileError, read_frames
 from sksimclr.archive._even_sample import EvenSample
 from sksimclr.archive._quality import WITHOUT_LABEL, frame_quality
+from sksimclr.model_selection import time_sequences
 
 _MOST_BYTES = 2 << 30  # of preprocessed frames, unless their number is given
+_BLOCK_BYTES = 64 << 20  # of raw frames that are preprocessed together
+_SIZES = 4  # a frame is at most as many times as large as the images to learn from
 
 
 @dataclass(frozen=True)
@@ -22,12 +27,14 @@ class TrainingFrames:
     Attributes
     ----------
     preprocessor : AuroraPreprocessor
-        Fitted to the form of the frames.
-    images : ndarray of shape (n, H, W) or (n, H, W, 1), float32
+        Fitted to the form of the frames, or to none.
+    images : ndarray or lazy array of shape (n, H, W)
     labels : ndarray of shape (n,), object
         Text, or None for frames without a label.
     times : ndarray of shape (n,), datetime64[ns]
     sites : ndarray of shape (n,), str
+    sequences : ndarray of shape (n,), int64
+        As of :func:`sksimclr.model_selection.time_sequences`.
     n_seen, n_files : int
         Frames that were read, of which these are a part, and files of them.
     failures : list of dict
@@ -35,16 +42,17 @@ class TrainingFrames:
     """
 
     preprocessor: AuroraPreprocessor
-    images: np.ndarray
+    images: Any
     labels: np.ndarray
     times: np.ndarray
     sites: np.ndarray
+    sequences: np.ndarray
     n_seen: int
     n_files: int
     failures: list
 
 
-def read_training_frames(files, labels, *, max_frames=None, quiet=False):
+def read_training_frames(files, labels, *, image_size, max_frames=None, quiet=False):
     """Read and preprocess frames to train on.
 
     Parameters
@@ -52,6 +60,9 @@ def read_training_frames(files, labels, *, max_frames=None, quiet=False):
     files : list of Path
     labels : dict of Path to dict of int to Label
         All these frames are kept, unless there is nothing in them to label.
+    image_size : int
+        Side of the images to learn from, in pixels. Frames whose sides are more than
+        four times as long are reduced to that: crops need some of it.
     max_frames : int, default=None
         Of the others, an even part is kept so that there are at most so many in all. By
         default, as many as 2 GiB hold.
@@ -74,10 +85,11 @@ def read_training_frames(files, labels, *, max_frames=None, quiet=False):
         try:
             frames = read_frames(path)
             if preprocessor is None and len(frames):
-                preprocessor = AuroraPreprocessor().fit(frames.images)
-                most = most or _n_that_fit(frames.images.shape)
+                preprocessor = _preprocessor(frames.images, image_size)
+                form = _sides_of_result(frames.images, preprocessor)
+                most = most or _n_that_fit(form)
                 n_labels = sum(map(len, labels.values()))
-                kept = EvenSample(max(most, n_labels), _form_of_result(frames.images))
+                kept = EvenSample(max(most, n_labels), form)
             if len(frames):
                 _check_form(frames.images, preprocessor)
         except (UnreadableFileError, OSError) as error:
@@ -91,35 +103,57 @@ def read_training_frames(files, labels, *, max_frames=None, quiet=False):
     if kept is None or kept.n == 0:
         reason = f" {failures[0]['file']}: {failures[0]['reason']}" if failures else ""
         raise ValueError(f"No frame to train on in {len(files)} files.{reason}")
-    counts = {"n_seen": kept.n_seen, "n_files": len(read)}
-    return TrainingFrames(preprocessor, *kept.arrays(), **counts, failures=failures)
+    images, found, times, sites = kept.arrays()
+    return TrainingFrames(
+        preprocessor,
+        images,
+        found,
+        times,
+        sites,
+        time_sequences(times, sites),
+        n_seen=kept.n_seen,
+        n_files=len(read),
+        failures=failures,
+    )
 
 
 def _few_files(files, labels, most):
     """Return evenly spaced files, at most as many as frames, and those with labels."""
-    most = most or _n_that_fit((1, 256, 256))
+    most = most or _n_that_fit((256, 256))
     if len(files) <= most:
         return files
     places = set(np.linspace(0, len(files) - 1, most).astype(int).tolist())
     return [f for k, f in enumerate(files) if k in places or f in labels]
 
 
-def _n_that_fit(shape):
-    return max(1, _MOST_BYTES // (4 * shape[1] * shape[2]))
+def _preprocessor(images, image_size):
+    """Return one that reduces frames like these if they are large."""
+    largest = _SIZES * image_size
+    size = largest if min(images.shape[1:3]) > largest else None
+    return AuroraPreprocessor(size=size).fit(images)
 
 
-def _form_of_result(images):
-    """Return the shape of one preprocessed frame."""
-    return images.shape[1:3] + (1,) * (images.ndim - 3)
+def _n_that_fit(form):
+    return max(1, _MOST_BYTES // (4 * form[0] * form[1]))
+
+
+def _sides_of_result(images, preprocessor):
+    """Return height and width of one preprocessed frame."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it may have no contrast
+        return preprocessor.transform(images[:1]).shape[1:3]
 
 
 def _check_form(images, preprocessor):
-    """Raise an UnreadableFileError if frames are not of the form of the first ones."""
-    expected, found = preprocessor.image_shape_, images.shape[1:]
+    """Raise an UnreadableFileError if frames are of another size than the first ones.
+
+    They may have other colours: all become grey.
+    """
+    expected, found = preprocessor.image_shape_[:2], images.shape[1:3]
     if tuple(expected) != tuple(found):
         raise UnreadableFileError(
-            f"frames of shape {tuple(found)}, but the first file has "
-            f"{tuple(expected)}; train on files of one kind"
+            f"expected frames of {expected[0]} x {expected[1]} pixels, as the first "
+            f"file has, got {found[0]} x {found[1]}; train on files of one camera"
         )
 
 
@@ -143,7 +177,10 @@ def _add(frames, labels, path, preprocessor, kept):
         )
     if len(numbers) == 0:
         return
-    images = preprocessor.transform(frames.images[numbers])
-    for image, number in zip(images, numbers.tolist(), strict=True):
-        label = labels[number].name if number in labels else None
-        kept.add(image, (label, frames.times[number], frames.site))
+    n_at_once = max(1, _BLOCK_BYTES // frames.images[0].nbytes)
+    for block in np.split(numbers, range(n_at_once, len(numbers), n_at_once)):
+        images = preprocessor.transform(frames.images[block])
+        for image, number in zip(images, block.tolist(), strict=True):
+            label = labels[number].name if number in labels else None
+            note = label, frames.times[number], frames.site
+            kept.add(image.reshape(kept.shape), note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ from sksimclr._machine.processes import (
     same_everywhere,
 )
 from sksimclr._machine.random import make_generator, spawn_seeds
+from sksimclr._networks.thin_stem import thin_stem
 from sksimclr.augmentations import Augmentation, make_view
 from sksimclr.metrics import alignment_of, rank_of_gram, uniformity_of
 
@@ -103,15 +105,19 @@ def train(
     if processes:
         networks = [parallel_copy(net, plan.device, processes) for net in networks]
         plan = _of_this_process(plan)
-    history, state = run_loop(
-        ContrastiveModel(networks[0], networks[1], views, plan.seeds.views, processes),
-        views.objective.criterion(processes),
-        BatchDataset(images, sequences=sequences),
-        plan,
-        own_callbacks=[_ProjectionRecord(processes), *own_callbacks],
-        checkpoints=checkpoints,
-        state=state,
+    model = ContrastiveModel(
+        networks[0], networks[1], views, plan.seeds.views, processes
     )
+    with nullcontext() if views.compile else thin_stem(networks[0]):
+        history, state = run_loop(
+            model,
+            views.objective.criterion(processes),
+            BatchDataset(images, sequences=sequences),
+            plan,
+            own_callbacks=[_ProjectionRecord(processes), *own_callbacks],
+            checkpoints=checkpoints,
+            state=state,
+        )
     if processes:
         for network, trained in zip((encoder, projector), networks, strict=True):
             network.load_state_dict(trained.state_dict())
@@ -172,6 +178,7 @@ class ContrastiveModel(nn.Module):
             for each in pairs
         ]
         both = torch.cat(views).contiguous(memory_format=torch.channels_last)
+        del images, pairs, views  # the network needs the memory
         with torch.autocast(both.device.type, torch.bfloat16, enabled=self._bfloat16):
             projections = self._project(both)
         # NumPy, and so callbacks that predict, cannot read bfloat16

@@ -1,8 +1,11 @@
 """An even sample of a stream whose length nobody knows."""
 
 import heapq
+import math
 
 import numpy as np
+
+_STEP_BYTES = 2 << 30  # of the images for which there is made room at a time
 
 
 class EvenSample:
@@ -17,11 +20,19 @@ class EvenSample:
     shape : tuple of int
         Of one image.
     dtype : numpy dtype, default=numpy.float32
+
+    Attributes
+    ----------
+    n_seen : int
+        How many came.
     """
 
     def __init__(self, most, shape, dtype=np.float32):
-        self._most = most
-        self._images = np.empty((0, *shape), dtype)
+        self._most, self.shape = most, shape
+        image_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        self._step = min(most, max(1, _STEP_BYTES // image_bytes))
+        # of which the system gives no page before it is written to
+        self._images = np.empty((self._step, *shape), dtype)
         self._notes = []
         self._heap = []  # (how much it is wanted, its place)
         self.n_seen = 0
@@ -64,7 +75,7 @@ class EvenSample:
         """Have a place for one more."""
         self._notes.append(None)
         if self.n == len(self._images):
-            n_places = min(self._most, max(16, 2 * self.n))
+            n_places = min(self._most, self.n + self._step)
             self._images.resize((n_places, *self._images.shape[1:]), refcheck=False)
 
     def arrays(self):

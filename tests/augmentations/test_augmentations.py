@@ -390,7 +390,7 @@ def test_augmentations_never_wait_for_a_gpu(augmentation, monkeypatch):
     assert not record.waits
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("augmentation", ALL, ids=repr)
 def test_a_gpu_makes_the_views_of_a_cpu(images, augmentation):
     """From the same generator, without a wait; its noise is its own, but repeats."""

@@ -43,7 +43,7 @@ class Frames(torch.utils.data.Dataset):
 class Lightly:
     """The recipe of lightly's documentation."""
 
-    def __init__(self, images, size, batch_size):
+    def __init__(self, images, size, batch_size, width):
         from lightly.loss import NTXentLoss
         from lightly.transforms.multi_view_transform import MultiViewTransform
 
@@ -61,8 +61,10 @@ class Lightly:
         )
         torch.manual_seed(0)
         self.model = nn.Sequential(
-            make_encoder("resnet18", n_channels=1, image_size=size, stem="imagenet"),
-            make_projection_head(512, 64),
+            make_encoder(
+                "resnet18", n_channels=1, image_size=size, stem="imagenet", width=width
+            ),
+            make_projection_head(8 * width, 64),
         )
         self.criterion = NTXentLoss(temperature=0.5)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=3e-4)
@@ -81,12 +83,13 @@ class Lightly:
 class Ours:
     """`SimCLRTransformer`, one epoch after the other."""
 
-    def __init__(self, images, size, batch_size):
+    def __init__(self, images, size, batch_size, width):
         self.images = images
         self.simclr = SimCLRTransformer(
             image_size=size,
             batch_size=batch_size,
             stem="imagenet",
+            width=width,
             max_epochs=1,
             warm_start=True,
             random_state=0,
@@ -116,13 +119,14 @@ def make_images(options):
 def print_memory(options):
     """Print the memory that two epochs of one system took."""
     images, size = make_images(options), options.sizes[0]
-    importlib.import_module("lightly.loss")
+    for name in ("lightly.transforms", "lightly.loss", "sksimclr._engine.contrastive"):
+        importlib.import_module(name)  # which both systems have, and neither counts
     before = peak_megabytes()
     if options.memory_of == "ours":
-        run = Ours(images, size, options.batch_size)
+        run = Ours(images, size, options.batch_size, options.width)
         run.simclr.set_params(max_epochs=2).fit(images)
     else:
-        run = Lightly(images, size, options.batch_size)
+        run = Lightly(images, size, options.batch_size, options.width)
         run.epoch()
         run.epoch()
     print(peak_megabytes() - before)
@@ -132,6 +136,7 @@ def memory_of(name, size, options):
     """Return what `print_memory` prints in a process of its own."""
     command = [sys.executable, __file__, "--memory-of", name, "--sizes", str(size)]
     command += ["--batch-size", str(options.batch_size), "--steps", "2"]
+    command += ["--width", str(options.width)]
     return float(subprocess.check_output(command, text=True).split()[-1])
 
 
@@ -142,22 +147,31 @@ def main():
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=3, help="in an epoch")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--memory-repeats", type=int, default=3)
+    parser.add_argument("--width", type=int, default=64, help="of the first stage")
     parser.add_argument("--memory-of", choices=["ours", "lightly"])
     options = parser.parse_args()
     if options.memory_of:
         return print_memory(options)
     images = make_images(options)
     print(
-        f"ResNet18, N = {options.batch_size} images of 256 px, "
+        f"ResNet18, width={options.width}, N = {options.batch_size} images of 256 px, "
         f"{torch.get_num_threads()} threads, {options.repeats} alternating epochs of "
         f"{options.steps} steps"
     )
     print("  px  ours, s  lightly, s  ratio   ours, MB  lightly, MB")
     for size in options.sizes:
-        runs = [system(images, size, options.batch_size) for system in (Ours, Lightly)]
+        settings = (size, options.batch_size, options.width)
+        runs = [system(images, *settings) for system in (Ours, Lightly)]
         pairs = [[run.epoch() for run in runs] for _ in range(options.repeats + 1)]
         ours, theirs = np.array(pairs[1:]).T  # the first is a warm-up
-        megabytes = [memory_of(name, size, options) for name in ("ours", "lightly")]
+        megabytes = np.median(
+            [
+                [memory_of(name, size, options) for name in ("ours", "lightly")]
+                for _ in range(options.memory_repeats)
+            ],
+            axis=0,
+        )
         print(
             f"{size:4} {np.median(ours):8.2f} {np.median(theirs):11.2f} "
             f"{np.median(ours / theirs):6.2f} {megabytes[0]:10.0f} {megabytes[1]:12.0f}"

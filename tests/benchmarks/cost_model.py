@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sksimclr._networks.encoders import make_encoder
+from sksimclr._networks.thin_stem import thin_stem
 
 PEAK_FLOPS, PEAK_BYTES = 0.5 * 989e12, 0.8 * 3.35e12  # per second
 PASSES = {nn.Conv2d: 6, nn.BatchNorm2d: 8, nn.ReLU: 5, nn.MaxPool2d: 4}
@@ -37,7 +38,8 @@ def kept_values(encoder, image):
             kept[tensor.data_ptr()] = tensor.numel()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, thin_stem(encoder):
         out = encoder.train()(image)
     return sum(kept.values()) / len(out)
 
@@ -69,12 +71,34 @@ def count(name, size):
     return forward.get_total_flops(), step.get_total_flops(), seen, kept
 
 
+def expected(name, size, batch_size):
+    """Return what is expected of an encoder, by the name of the quantity."""
+    n_views = 2 * batch_size
+    forward, both, values, kept = count(name, size)
+    passes = {**PASSES, "add": ADDITIONS}
+    n_bytes = 2 * sum(passes[kind] * n for kind, n in values)
+    operations = n_views * both / PEAK_FLOPS
+    memory = n_views * n_bytes / PEAK_BYTES
+    launches = N_KERNELS * SECONDS_PER_LAUNCH
+    # float32 on tensor cores (TF32) has half the rate of bfloat16
+    passes = {**FORWARD_PASSES, nn.BatchNorm2d: 0, "add": 3}
+    n_bytes_forward = 4 * sum(passes[kind] * n for kind, n in values)
+    embedding = 2 * forward / PEAK_FLOPS + n_bytes_forward / PEAK_BYTES
+    return {
+        "gigaflops": both / 1e9,
+        "megabytes": n_bytes / 1e6,
+        "milliseconds": (1e3 * operations, 1e3 * memory, 1e3 * launches),
+        "images_per_second": batch_size / max(operations + memory, launches),
+        "embedded_per_second": 1 / embedding,
+        "gigabytes": 2 * n_views * kept / 1e9,
+    }
+
+
 def main():
     """Print a row for each encoder and image size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args()
-    n_views = 2 * options.batch_size
     print(f"H100 SXM, bfloat16 training, float32 embedding, N = {options.batch_size}")
     print(
         "encoder    px  GFLOP/view  MB/view  step: ms for operations, bytes, launches"
@@ -82,22 +106,13 @@ def main():
     )
     for name in ("resnet18", "resnet50"):
         for size in (64, 128, 224):
-            forward, both, values, kept = count(name, size)
-            passes = {**PASSES, "add": ADDITIONS}
-            n_bytes = 2 * sum(passes[kind] * n for kind, n in values)
-            operations = n_views * both / PEAK_FLOPS
-            memory = n_views * n_bytes / PEAK_BYTES
-            launches = N_KERNELS * SECONDS_PER_LAUNCH
-            step = max(operations + memory, launches)
-            # float32 on tensor cores (TF32) has half the rate of bfloat16
-            passes = {**FORWARD_PASSES, nn.BatchNorm2d: 0, "add": 3}
-            n_bytes_forward = 4 * sum(passes[kind] * n for kind, n in values)
-            embedding = 2 * forward / PEAK_FLOPS + n_bytes_forward / PEAK_BYTES
+            found = expected(name, size, options.batch_size)
+            operations, memory, launches = found["milliseconds"]
             print(
-                f"{name:9} {size:4} {both / 1e9:11.2f} {n_bytes / 1e6:8.1f} "
-                f"{1e3 * operations:24.2f} {1e3 * memory:6.2f} {1e3 * launches:9.2f} "
-                f"{options.batch_size / step:9.0f} {1 / embedding:20.0f} "
-                f"{2 * n_views * kept / 1e9:4.1f}"
+                f"{name:9} {size:4} {found['gigaflops']:11.2f} "
+                f"{found['megabytes']:8.1f} {operations:24.2f} {memory:6.2f} "
+                f"{launches:9.2f} {found['images_per_second']:9.0f} "
+                f"{found['embedded_per_second']:20.0f} {found['gigabytes']:4.1f}"
             )
 
 

@@ -1,321 +1,189 @@
-"""What `fit`, `transform` and `label_archive` reach on a GPU, beside the network alone.
+"""One command for a GPU: its tests, and what `fit`, `transform` and archives reach.
 
-Run as ``python tests/benchmarks/gpu.py`` on a machine with an NVIDIA GPU. Frames are
-256 pixels, uint8, and N = 128. Each table has a flag; by default all are printed:
+Run as ``python tests/benchmarks/gpu.py`` on a machine with an NVIDIA GPU; no network is
+needed, and at most nine minutes. It writes reStructuredText to stdout, or to the file
+of ``-o``, that goes into docs/benchmarks.rst as it is; progress goes to stderr. Before
+each row the time that it will take is predicted: rows that would not fit are left out,
+and named. An error in one table is shown in its place, and makes the exit code 1.
 
---fit        images per second of `fit`, and of forward, backward and fused Adam of the
-             same network on views that lie on the GPU; with images on the GPU and read
-             from the host; largest memory
---lightly    the recipe of lightly's documentation with workers (pip install lightly)
---transform  images per second of `transform`, and of the network on batches on the GPU
---paper      the paper's recipe: 100 epochs of as many frames as OATH has, 224 pixels,
-             and what a linear classifier reaches on held-out sequences
---label      frames per second of `label_archive` over PGM files
+Without a GPU, everything is run once on the CPU at toy size, so that it is known to
+work; numbers then mean nothing.
 """
 
 import argparse
-import gzip
-import itertools
 import os
-import statistics
-import tempfile
+import platform
+import subprocess
+import sys
 import time
-from contextlib import contextmanager
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import gpu_archive
+import gpu_paper
+import gpu_steps
 import torch
-from joblib import Parallel, delayed
-from PIL import Image
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from torch import nn
-from torchvision.transforms import v2
 
-from sksimclr import AuroraPreprocessor, SimCLRTransformer, archive
-from sksimclr._engine import batches
-from sksimclr._engine.losses import nt_xent
-from sksimclr._networks.encoders import make_encoder, make_projection_head
-from sksimclr.datasets import make_aurora
-
-N = 128
+TESTS = Path(__file__).resolve().parents[1]
+SECONDS = 520  # in all, of nine minutes: Python and torch must start
 
 
-def frames(n_images, side=256):
-    """Return grey noise."""
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (n_images, side, side), dtype=np.uint8)
+@dataclass(frozen=True)
+class Scale:
+    """How much is done."""
+
+    batch_size: int = 128  # N
+    n_steps: int = 20  # in an epoch
+    encoders: tuple = ("resnet18", "resnet50")
+    width: int = 64
+    sizes: tuple = (224, 64, 128)  # pixels of the views, the most important first
+    side: int = 256  # pixels of the frames
+    n_images: int = 8192  # to embed
+    n_files: int = 360  # of 20 frames
+    n_frames: int = 5824  # of the paper
+    paper_size: int = 224
+    n_epochs: int = 100
+    compiles: bool = True
+    tests: tuple = (TESTS,)
 
 
-def synchronise():
-    """Wait for the GPU, if there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+TOY = Scale(
+    batch_size=4,
+    n_steps=2,
+    encoders=("resnet18",),
+    width=16,
+    sizes=(16,),
+    side=32,
+    n_images=8,
+    n_files=2,
+    n_frames=96,
+    paper_size=16,
+    n_epochs=1,
+    compiles=False,
+    tests=(TESTS / "networks" / "test_thin_stem.py",),
+)
 
 
-def rate(function, n_images, repeats=5):
-    """Return the median of images per second of a function, after two warm-ups."""
-    seconds = []
-    for _ in range(repeats + 2):
-        synchronise()
-        start = time.perf_counter()
-        function()
-        synchronise()
-        seconds.append(time.perf_counter() - start)
-    return n_images / statistics.median(seconds[2:])
+class Clock:
+    """What is left of the time of a table, and of all."""
+
+    def __init__(self, seconds):
+        self._end = time.monotonic() + seconds
+        self._end_of_table = self._end
+
+    def begin(self, seconds, later):
+        """Begin a table of so many seconds; those of later tables are not for it."""
+        left = self._end - time.monotonic()
+        self._end_of_table = time.monotonic() + max(seconds, left - later)
+        self._end_of_table = min(self._end_of_table, self._end)
+
+    @property
+    def left(self):
+        """Seconds that are left of this table."""
+        return self._end_of_table - time.monotonic()
 
 
-@contextmanager
-def read_from_host():
-    """Let no image stay on the GPU."""
-    before, batches._GPU_SHARE = batches._GPU_SHARE, 0
+def run_tests(scale, device, clock):
+    """Run the tests that need a GPU."""
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", "gpu"]
+    command += ["-p", "no:cacheprovider", *map(str, scale.tests)]
     try:
-        yield
-    finally:
-        batches._GPU_SHARE = before
-
-
-def rate_of_fit(images, epochs=5, **settings):
-    """Return images per second of the median epoch after the first two."""
-    simclr = SimCLRTransformer(
-        max_epochs=epochs, batch_size=N, stem="imagenet", random_state=0, **settings
-    ).fit(images)
-    return statistics.median(row["images_per_second"] for row in simclr.history_[2:])
-
-
-def rate_of_bare_steps(name, size, device, n_steps, *, bfloat16):
-    """Return images per second of the network alone."""
-    encoder = make_encoder(name, n_channels=1, image_size=size, stem="imagenet")
-    n_features = encoder(torch.zeros(2, 1, size, size)).shape[1]
-    head = make_projection_head(n_features, 64)
-    net = nn.Sequential(encoder, head).to(device).train()
-    net = net.to(memory_format=torch.channels_last)
-    adam = torch.optim.Adam(net.parameters(), lr=3e-4, fused=device.type == "cuda")
-    views = torch.rand(2 * N, 1, size, size, device=device)
-    views = views.contiguous(memory_format=torch.channels_last)
-
-    def steps():
-        for _ in range(n_steps):
-            adam.zero_grad()
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                out = net(views)
-            nt_xent(out.float(), 0.5).backward()
-            adam.step()
-
-    return rate(steps, n_steps * N)
-
-
-def print_fit(options, device):
-    """Print the table of training."""
-    images = frames(N * options.steps)
-    print(f"fit, N = {N}, {options.steps} steps an epoch, images/s")
-    print("encoder    px  precision    alone    fit  ratio  from host      GB")
-    for name, size, precision in itertools.product(
-        options.encoders, options.sizes, ("bfloat16", "float32")
-    ):
-        is_bfloat16 = precision == "bfloat16"
-        alone = rate_of_bare_steps(
-            name, size, device, options.steps, bfloat16=is_bfloat16
+        run = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=TESTS.parent,
+            timeout=max(1, clock.left),
         )
-        torch.cuda.reset_peak_memory_stats()
-        settings = {"encoder": name, "image_size": size, "precision": precision}
-        fit = rate_of_fit(images, **settings)
-        peak = torch.cuda.max_memory_allocated() / 1e9
-        with read_from_host():
-            host = rate_of_fit(images, **settings)
-        print(
-            f"{name:9} {size:4}  {precision:9} {alone:8.0f} {fit:6.0f} "
-            f"{fit / alone:6.2f} {host:10.0f} {peak:7.2f}",
-            flush=True,
-        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"the tests took over {error.timeout:.0f} s") from error
+    if run.returncode:
+        print(run.stdout, run.stderr, file=sys.stderr)
+        raise RuntimeError(f"pytest ended with {run.returncode}, see stderr")
+    yield ["pytest -m gpu", run.stdout.strip().splitlines()[-1].strip("= ")]
 
 
-class Frames(torch.utils.data.Dataset):
-    """Images that a transform turns into views, one at a time, as lightly has it."""
-
-    def __init__(self, images, transform):
-        self.images, self.transform = images, transform
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, number):
-        """Return the views of an image, and a label."""
-        return self.transform(Image.fromarray(self.images[number])), 0
-
-
-def print_lightly(options, device):
-    """Print what lightly's recipe reaches with workers."""
-    from lightly.loss import NTXentLoss
-    from lightly.transforms.multi_view_transform import MultiViewTransform
-
-    images, n_workers = frames(N * options.steps), max(1, os.cpu_count() - 2)
-    print(f"lightly, {n_workers} workers, bfloat16, resnet18, images/s (and ours)")
-    for size in options.sizes:
-        crop = v2.RandomResizedCrop(size, antialias=True)
-        as_floats = v2.ToDtype(torch.float32, scale=True)
-        view = v2.Compose([crop, v2.RandomVerticalFlip(), v2.ToImage(), as_floats])
-        loader = torch.utils.data.DataLoader(
-            Frames(images, MultiViewTransform([view, view])),
-            N,
-            shuffle=True,
-            drop_last=True,
-            num_workers=n_workers,
-            persistent_workers=True,
-            pin_memory=True,
-        )
-        encoder = make_encoder(
-            "resnet18", n_channels=1, image_size=size, stem="imagenet"
-        )
-        net = nn.Sequential(encoder, make_projection_head(512, 64)).to(device)
-        criterion, adam = NTXentLoss(0.5), torch.optim.Adam(net.parameters(), lr=3e-4)
-
-        def epoch(loader=loader, net=net, criterion=criterion, adam=adam):
-            for views, _ in loader:
-                first, second = (x.to(device, non_blocking=True) for x in views)
-                with torch.autocast(device.type, torch.bfloat16):
-                    projections = net(first), net(second)
-                loss = criterion(*(z.float() for z in projections))
-                adam.zero_grad()
-                loss.backward()
-                adam.step()
-
-        theirs = rate(epoch, len(images), 3)
-        ours = rate_of_fit(images, image_size=size, precision="bfloat16")
-        print(f"{size:4} {theirs:8.0f} {ours:8.0f} {ours / theirs:6.1f} times")
-
-
-def print_transform(options, device):
-    """Print the table of embedding."""
-    images = frames(options.images)
-    print(f"transform, {len(images)} images of 256 px, float32, images/s")
-    print("encoder    px   alone  transform  ratio  ms for 1")
-    for name in options.encoders:
-        for size in options.sizes:
-            simclr = SimCLRTransformer(
-                name, image_size=size, stem="imagenet", max_epochs=0, random_state=0
-            ).fit(images[:2])
-            net = make_encoder(
-                name, n_channels=1, image_size=size, stem="imagenet"
-            ).to(device, memory_format=torch.channels_last).eval()  # fmt: skip
-            batch = torch.rand(256, 1, size, size, device=device)
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            with torch.inference_mode():
-                alone = rate(lambda net=net, batch=batch: net(batch), 256)
-            ours = rate(lambda s=simclr: s.transform(images), len(images), 3)
-            one = rate(lambda s=simclr: s.transform(images[:1]), 1)
-            print(
-                f"{name:9} {size:4} {alone:8.0f} {ours:9.0f} {ours / alone:6.2f} "
-                f"{1000 / one:8.0f}",
-                flush=True,
-            )
-
-
-def print_paper(options, device):
-    """Print seconds and scores of the paper's recipe at the size of OATH."""
-    draws = Parallel(n_jobs=-1)(
-        delayed(make_aurora)(options.frames // 16, size=256, random_state=k)
-        for k in range(16)
-    )
-    raw, target = (
-        np.concatenate([d[key] for d in draws]) for key in ("images", "target")
-    )
-    groups = np.concatenate([1000 * k + draw.groups for k, draw in enumerate(draws)])
-    images = AuroraPreprocessor(dtype="uint8").fit_transform(raw)
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-
-    def score(features):
-        scores = cross_val_score(
-            probe, features, target, groups=groups, cv=GroupKFold(5), n_jobs=5
-        )
-        return f"{100 * scores.mean():.1f} +- {100 * scores.std():.1f}"
-
-    print(f"paper, {len(images)} frames of make_aurora, held-out sequences")
-    pixels = AuroraPreprocessor(size=32).fit_transform(raw)
-    print("raw pixels, 32 px:", score(pixels.reshape(len(pixels), -1)), flush=True)
-    for epochs in options.epochs:
-        start = time.perf_counter()
-        simclr = SimCLRTransformer(max_epochs=epochs, random_state=0).fit(images)
-        trained = time.perf_counter()
-        features = simclr.transform(images)
-        seconds = trained - start, time.perf_counter() - trained
-        print(
-            f"ResNet18, 224 px, {epochs} epochs: fit {seconds[0]:.1f} s, transform "
-            f"{seconds[1]:.1f} s, {score(features)}",
-            flush=True,
-        )
-
-
-def write_minutes(folder, n_files, n_different=24):
-    """Write files of 20 frames like those of THEMIS, some of them under many names."""
-    sky, files = make_aurora(60, size=256, random_state=0).images.astype(">u2"), []
-    for k in range(n_files):
-        hour, minute = k // 60 % 24, k % 60
-        name = f"20140310_{hour:02}{minute:02}_gill_themis{k // 1440:02}_full.pgm.gz"
-        files.append(Path(folder, name))
-        if k >= n_different:
-            os.link(files[k % n_different], files[k])
-            continue
-        header = b"P5\n256 256\n65535\n"
-        frames_of_file = np.roll(sky, k, axis=0)[:20]
-        data = b"".join(header + frame.tobytes() for frame in frames_of_file)
-        files[k].write_bytes(gzip.compress(data, 1))
-    return files
-
-
-def print_label(options, device):
-    """Print frames per second from PGM files to a catalogue."""
-    simclr = SimCLRTransformer(max_epochs=0, random_state=0)
-    pipe = make_pipeline(AuroraPreprocessor(), simclr).fit(frames(2))
-    with tempfile.TemporaryDirectory() as folder:
-        files, rates = write_minutes(folder, options.files), []
-        for run in range(3):
-            start = time.perf_counter()
-            out = Path(folder, f"out{run}")
-            archive.label_archive(pipe, files, out, embeddings=True)
-            rates.append(20 * len(files) / (time.perf_counter() - start))
-    print(
-        f"label_archive, {20 * len(files)} frames in PGM files, ResNet18 at 224 px, "
-        f"{os.cpu_count()} cores: {statistics.median(rates[1:]):.0f} frames/s "
-        f"(first run {rates[0]:.0f})"
-    )
-
-
-TABLES = {
-    "fit": print_fit,
-    "lightly": print_lightly,
-    "transform": print_transform,
-    "paper": print_paper,
-    "label": print_label,
+TABLES = {  # name: what it does, seconds, title of its columns, text above it
+    "tests": (run_tests, 80, ("tests", "outcome"), "Tests that need a GPU."),
+    "steps": (gpu_steps.rows, 160, gpu_steps.HEADER, gpu_steps.TEXT),
+    "archive": (gpu_archive.rows, 90, gpu_archive.HEADER, gpu_archive.TEXT),
+    "paper": (gpu_paper.rows, 150, gpu_paper.HEADER, gpu_paper.TEXT),
+    "lightly": (gpu_steps.lightly_rows, 30, *gpu_steps.LIGHTLY),
 }
 
 
+def text_of(name, scale, device, clock):
+    """Return the text of a table, and whether nothing went wrong.
+
+    Functions of tables yield rows, which are lists, and sentences to say below.
+    """
+    make, _, header, above = TABLES[name]
+    rows, notes, is_right = [], [], True
+    try:
+        for found in make(scale, device, clock):
+            (notes if isinstance(found, str) else rows).append(found)
+            print(f"[{name}] {found}", file=sys.stderr, flush=True)
+    except Exception as error:  # the other tables are to be had nevertheless
+        traceback.print_exc()
+        notes.append(f"*This table is not whole*: ``{type(error).__name__}: {error}``.")
+        is_right = False
+    parts = [above, rest_table(header, rows) if rows else "", " ".join(notes)]
+    return "\n\n".join(filter(None, parts)) + "\n\n", is_right
+
+
+def rest_table(header, rows):
+    """Return a simple table of reStructuredText."""
+    cells = [[" ".join(str(cell).split()) or "\\" for cell in row] for row in rows]
+    cells = [[*header], *cells]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    rule = " ".join("=" * width for width in widths)
+    lines = [
+        " ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    ]
+    lines = [line.rstrip() for line in lines]
+    return "\n".join([rule, lines[0], rule, *lines[1:], rule])
+
+
+def heading(device):
+    """Say on what all was measured."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name()
+    else:
+        name = "**no GPU: a dry run on the CPU, whose numbers mean nothing**"
+    return (
+        f"``python tests/benchmarks/gpu.py``, on {name}, {os.cpu_count()} processor "
+        f"cores, Python {platform.python_version()}, torch {torch.__version__}.\n\n"
+    )
+
+
 def main():
-    """Print the tables."""
+    """Write the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name in TABLES:
-        parser.add_argument(f"--{name}", action="store_true")
-    parser.add_argument("--encoders", nargs="+", default=["resnet18", "resnet50"])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 224])
-    parser.add_argument("--steps", type=int, default=40, help="in an epoch")
-    parser.add_argument("--images", type=int, default=16384, help="of --transform")
-    parser.add_argument("--frames", type=int, default=5824, help="of --paper")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[0, 100])
-    parser.add_argument("--files", type=int, default=720, help="of --label")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write there")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="in all")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "no GPU"
-    print(f"{name}, {os.cpu_count()} cores, torch {torch.__version__}")
-    chosen = [table for table in TABLES if getattr(options, table)] or list(TABLES)
-    for table in chosen:
-        start = time.perf_counter()
-        TABLES[table](options, device)
-        print(f"[{table}: {time.perf_counter() - start:.0f} s]", flush=True)
+    scale = Scale() if device.type == "cuda" else TOY
+    output = open(options.output, "w", encoding="utf-8") if options.output else None
+    output, clock, are_right = output or sys.stdout, Clock(options.seconds), []
+    output.write(heading(device))
+    for k, name in enumerate(options.tables):
+        start = time.monotonic()
+        later = sum(TABLES[table][1] for table in options.tables[k + 1 :])
+        clock.begin(TABLES[name][1], later)
+        text, is_right = text_of(name, scale, device, clock)
+        output.write(text)
+        output.flush()
+        are_right.append(is_right)
+        seconds = time.monotonic() - start
+        print(f"[{name}] took {seconds:.0f} s", file=sys.stderr, flush=True)
+    return 0 if all(are_right) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pyarrow
 import pytest
 from archive_files import frame_name, frame_times, write_cdf, write_pgm
 from numpy.testing import assert_allclose, assert_array_equal
@@ -29,7 +30,7 @@ from sklearn.utils.validation import check_is_fitted
 from tiny import tiny_encoder, tiny_pretrained, tiny_simclr
 
 import sksimclr
-from sksimclr import AuroraPreprocessor, SimCLRTransformer
+from sksimclr import AuroraPreprocessor, SimCLRTransformer, archive
 from sksimclr.__main__ import main
 from sksimclr._commands import _label, _pack, _train, _training_frames
 from sksimclr._commands._estimate import estimate, night_groups
@@ -421,6 +422,7 @@ def interrupted_when(condition):
 
 def kept_frames(paths, labels=None, **options):
     """Return what is kept of files, without progress."""
+    options = {"image_size": 64} | options
     return read_training_frames(paths, labels or {}, quiet=True, **options)
 
 
@@ -467,7 +469,7 @@ def test_labelled_frames_are_all_kept(tmp_path):
 
 def test_frames_fit_in_memory_by_default(tmp_path, monkeypatch):
     """2 GiB of float32, and the help says how many; files are spread evenly."""
-    assert _training_frames._n_that_fit((1, 256, 256)) == 8192
+    assert _training_frames._n_that_fit((256, 256)) == 8192
     assert "8192 of 256 x 256" in " ".join(subparsers()["train"].format_help().split())
     monkeypatch.setattr(_training_frames, "_MOST_BYTES", 3 * 4 * SIZE * SIZE)
     path = write_numbered(tmp_path / "a.pgm", 8)
@@ -476,6 +478,140 @@ def test_frames_fit_in_memory_by_default(tmp_path, monkeypatch):
     frames = kept_frames(paths, max_frames=3)
     minutes = (frames.times - frames.times.min()) // np.timedelta64(1, "m")
     assert sorted(minutes.tolist()) == [0, 4, 8]
+
+
+@pytest.mark.usefixtures("tiny_recipe")
+def test_large_frames_are_reduced_as_they_come(tmp_path, monkeypatch):
+    """A few at a time, to four times the images; the model does so too."""
+    images = make_aurora(5, size=134, random_state=0).images
+    path = write_pgm(tmp_path / "a.pgm", images, frame_times(5))
+    monkeypatch.setattr(_training_frames, "_BLOCK_BYTES", 2 * images[0].nbytes)
+    lengths, transform = [], AuroraPreprocessor.transform
+    monkeypatch.setattr(
+        AuroraPreprocessor,
+        "transform",
+        lambda self, X: lengths.append(len(X)) or transform(self, X),
+    )
+    for image_size, side in ((33, 132), (34, 134)):
+        frames = kept_frames([path], image_size=image_size)
+        assert frames.images.shape == (5, side, side)
+        assert lengths == [2, 2, 1]
+        lengths.clear()
+    reduced = AuroraPreprocessor(size=132)
+    assert_array_equal(
+        kept_frames([path], image_size=33).images, reduced.transform(images)
+    )
+    assert train([path], tmp_path / "m.skops") == 0
+    found = load_model(tmp_path / "m.skops", trusted=[FACTORY])
+    assert found[0].get_params() == reduced.get_params()
+    assert found.transform(images).shape == (5, 8)
+
+
+def test_most_frames_are_those_that_fit_when_they_are_reduced(tmp_path, monkeypatch):
+    """Bytes are counted behind the preprocessor; more are kept if asked for."""
+    path = write_pgm(tmp_path / "a.pgm", make_aurora(9, size=80, random_state=0).images)
+    monkeypatch.setattr(_training_frames, "_MOST_BYTES", 4 * 4 * 32 * 32)
+    assert len(kept_frames([path], image_size=8).images) == 4
+    assert len(kept_frames([path], image_size=80).images) == 1
+    frames = kept_frames([path], image_size=8, max_frames=9)  # room is made twice
+    expected = AuroraPreprocessor(size=32).transform(read_frames(path).images)
+    assert_array_equal(frames.images, expected)
+
+
+# A store of frames
+
+
+class Store:
+    """What `open_frames` returns, of frames in memory, of which it knows what is read.
+
+    Of ten files of two frames each; those of the last one were not packed.
+    """
+
+    ndim = 3
+
+    def __init__(self, folder):
+        self.preprocessor = AuroraPreprocessor(size=8, dtype="uint8")
+        self.raw = make_frames(18, 0)
+        self._frames = self.preprocessor.transform(self.raw)
+        self.shape, self.dtype = self._frames.shape, self._frames.dtype
+        self.files = [f"/data/{k}.pgm" for k in range(10)]
+        file = [name for name in self.files[:9] for _ in range(2)]
+        self.index = pyarrow.table({"file": file, "frame": [0, 1] * 9})
+        self.times = frame_times(18)
+        self.sites = np.full(18, "gill")
+        self.sequences = np.arange(18) // 2
+        self.largest_read = 0
+
+    def __len__(self):
+        return len(self._frames)
+
+    def __getitem__(self, rows):
+        frames = self._frames[rows]
+        self.largest_read = max(
+            self.largest_read, len(frames) if frames.ndim == 3 else 1
+        )
+        return frames
+
+    def __array__(self, dtype=None, copy=None):
+        raise AssertionError("a store was read whole")
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """Return a folder that is a store, and what is made when it is opened."""
+    folder, made = tmp_path / "store", Store(None)
+    folder.mkdir()
+    (folder / "_store.json").write_text("{}")
+    monkeypatch.setattr(archive, "open_frames", lambda path: made, raising=False)
+    return folder, made
+
+
+@pytest.mark.usefixtures("tiny_recipe")
+def test_train_takes_a_store(store, tmp_path, capsys):
+    """As `fit` does, with its sequences and preprocessor; labels find their rows."""
+    folder, frames = store
+    rows = [f"{k}.pgm,1,{'ab'[k % 2]}" for k in range(10)]
+    table = write_labels(tmp_path / "labels.csv", [*rows, "other.pgm,0,a"])
+    options = ("--labels", table, "--seed", 3, "--device", "cpu", "--json")
+    assert train([folder], tmp_path / "m.skops", *options) == 0
+    told = capsys.readouterr()
+    warning = "warning: 2 of 11 labelled frames are not in the store, and not used\n"
+    assert told.err.endswith(f"sksimclr: {warning}")
+    done = json.loads(told.out)
+    assert (done["n_frames"], done["n_labelled"], done["failures"]) == (18, 9, [])
+    assert frames.largest_read < 18
+    own = {"encoder": tiny_encoder, "batch_size": 8, "image_size": 33, "device": "cpu"}
+    simclr = SimCLRTransformer(**(QUICK | own), max_epochs=1, random_state=3)
+    embeddings = simclr.fit(frames, sequences=frames.sequences).transform(frames[1::2])
+    classifier = LogisticRegression(max_iter=1000)
+    classifier.fit(embeddings, [*"ababababa"])
+    found = load_model(tmp_path / "m.skops", trusted=[FACTORY])
+    assert found[0].get_params() == frames.preprocessor.get_params()
+    assert_array_equal(
+        found.predict_proba(frames.raw[1::2]), classifier.predict_proba(embeddings)
+    )
+
+
+@pytest.mark.usefixtures("tiny_recipe")
+@pytest.mark.parametrize(
+    "rows, options, message",
+    [
+        (["9.pgm,0,a", "9.pgm,1,b"], [], "None of the 2 labelled frames of"),
+        (["x.pgm,0,a", "y.pgm,1,b"], [], "None of the 2 labelled frames of"),
+        (["1.pgm,0,a", "x.pgm,1,b"], [], "the labels ['a'], expected at least two"),
+        (["1.pgm,0,a", "2.pgm,1,b"], ["--max-frames", 4], "`sksimclr pack` decides"),
+        (["1.pgm,0,a", "2.pgm,1,b"], ["."], "give its folder alone"),
+    ],
+)
+def test_what_does_not_go_with_a_store(rows, options, message, store, tmp_path, capsys):
+    """An error before the training, with what to do."""
+    table = write_labels(tmp_path / "labels.csv", rows)
+    files = [store[0], *(option for option in options if option == ".")]
+    options = [option for option in options if option != "."]
+    arguments = ("--labels", table, *options)
+    assert train(files, tmp_path / "m.skops", *arguments) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "m.skops.checkpoint").exists()
 
 
 def test_frames_without_contrast_are_left_out(tmp_path, capsys):

@@ -397,7 +397,7 @@ class NoWaiting(Callback):
 
 
 @silent
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("resident", [False, True], ids=["read ahead", "on device"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_cuda_is_not_waited_for_within_an_epoch(monkeypatch, precision, resident):

@@ -254,7 +254,7 @@ def test_another_process_without_a_gpu_gives_the_same_bits(
         assert_array_equal(np.load(tmp_path / f"{name}_proba.npy"), resnet_pipe[2])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_files_made_on_a_gpu_do_not_know_it(images):
     """So that they load where there is none."""
     simclr = tiny_simclr(device="cuda").partial_fit(images)
