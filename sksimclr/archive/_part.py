@@ -251,14 +251,18 @@ class Part(ABC):
 
     def _wait(self, piece, is_alone):
         """Put a piece to those that wait, and work on them when they are enough."""
-        if self._waiting and self._waiting[0].form != piece.form:
+        most = self._n_together(piece.images)
+        is_other = self._waiting and self._waiting[0].form != piece.form
+        if is_other or self._n_waiting() + len(piece) > most:
             self.work_on_waiting()
         self._waiting.append(piece)
-        enough = self.share * self._n_together(piece.images)
-        if sum(map(len, self._waiting)) >= enough:
+        if self._n_waiting() >= self.share * most:
             self.work_on_waiting()
         elif not is_alone:  # or all frames of its file would wait with it
             self._waiting[-1] = replace(piece, images=piece.images.copy())
+
+    def _n_waiting(self):
+        return sum(map(len, self._waiting))
 
     def work_on_waiting(self):
         """Work on the frames that wait."""

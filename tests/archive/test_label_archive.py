@@ -12,6 +12,7 @@ import pytest
 from archive_files import frame_name, frame_times, write_pgm
 from archives import N_FRAMES, PART_BYTES, contents, fitted_pipeline, write_archive
 from runs import STOPPED, exit_code
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
@@ -157,6 +158,28 @@ def test_poor_frames_are_flagged(pipeline, tmp_path):
     unlabelled = [word in ("constant", "unreadable") for word in quality]
     for name in ("label", "probability_arc", "embedding"):
         assert [value is None for value in table[name].to_pylist()] == unlabelled
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize("shape", [(40, 640, 640), (9, 640, 640, 4), (3000, 16, 16)])
+def test_no_more_bytes_are_labelled_together(tmp_path, monkeypatch, shape, on_gpu):
+    """However large frames are: 16 MB, on a GPU 64 MB; but many of small ones."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: on_gpu)
+    frames = np.zeros(shape, np.uint16)
+    frames[:, ::2] = 1
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", frames)
+    model, sizes = DummyClassifier().fit(frames[:2], ["arc", "moon"]), []
+    monkeypatch.setattr(
+        DummyClassifier,
+        "predict_proba",
+        lambda self, X: sizes.append(X.nbytes) or np.full((len(X), 2), 0.5),
+    )
+    run = label(model, tmp_path, tmp_path / "out", part_bytes=1 << 40)
+    assert run.n_frames == 2 * len(frames) and sum(sizes) == 2 * frames.nbytes
+    most = 1 << (26 if on_gpu else 24)
+    expected = min(most // frames[:1].nbytes, 256 if on_gpu else 1024, 2 * len(frames))
+    assert max(sizes) == expected * frames[:1].nbytes <= most
 
 
 def test_files_that_cannot_be_read_are_failures(pipeline, archive, tmp_path):

@@ -128,7 +128,7 @@ def pack_ours(paths, preprocessor):
     """Read and preprocess all frames into a store."""
     from sksimclr.archive import pack_frames
 
-    part_bytes = sum(path.stat().st_size for path in paths) // (4 * cpu_count())
+    part_bytes = sum(path.stat().st_size for path in paths) // cpu_count()
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder, "store")
         pack_frames(paths, store, preprocessor=preprocessor, part_bytes=part_bytes)

@@ -2,10 +2,11 @@
 
 Run as ``python tests/benchmarks/archive_cost.py`` (with real data: see
 tests/real_data.py; without, frames of noise, which compress as badly). With ``--pack``,
-only `pack_frames` is measured: its frames per second, and the time of a bare loop over
-`read_frames` and the preprocessor on the same threads as a part of its own, medians of
-alternating rounds. Else measured, on one core: reading a compressed file, preparing its frames, embedding them by a
-ResNet18 at 224 pixels, and the bytes of a frame in the archive.
+only `pack_frames` is measured: its frames per second, and what a bare loop over
+`read_frames` and the preprocessor takes of its time on the same threads, medians of
+alternating rounds. Else measured, on one core: reading a compressed file, preparing its
+frames, embedding them by a ResNet18 at 224 pixels, and the bytes of a frame in the
+archive.
 Counted: what a GPU should need, as in cost_model.py. The rest is division: a model.
 Nothing in the table of machines was run.
 """
@@ -128,8 +129,8 @@ def compare_packing(folder, n_files, n_rounds):
             np.median(bare / packed, 0),
         )
         print(
-            f"pack_frames, {n_threads} threads: {speed:.0f} frames/s; a bare loop takes "
-            f"{wall:.3f} of its time, {cpu:.3f} of its processors' time",
+            f"pack_frames, {n_threads} threads: {speed:.0f} frames/s; a bare loop "
+            f"takes {wall:.3f} of its time, {cpu:.3f} of its processors' time",
             flush=True,
         )
 
