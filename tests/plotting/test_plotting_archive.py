@@ -718,6 +718,17 @@ def test_zenith_angle_of_moon_and_venus_is_as_far_as_said(real_data):
         assert abs(edge_elevation_of(path, at / 128) - elevation) < 2
 
 
+def test_names_in_files_are_no_formulas(tmp_path, images, times):
+    """Matplotlib takes what is between dollars for one."""
+    path = tmp_path / "night.npy"
+    np.save(path, images)
+    rows = rows_of(path, times, NAMES[:1] * 20, site="a$^$")
+    catalogue = write_catalogue(tmp_path / "c", rows)
+    display = KeogramDisplay.from_catalogue(catalogue, "a$^$", "2014-03-10")
+    display.figure_.canvas.draw()
+    assert display.ax_.get_title(loc="left") == r"a\$^\$, 2014-03-10"
+
+
 def test_instruments_are_not_mixed(tmp_path, images):
     """Of two at one station, one must be chosen; the title names it."""
     times = START + np.arange(20) * MINUTE
