@@ -414,7 +414,7 @@ class KeogramDisplay:
             north="top" if is_known else None,
             units=_units(frames.images),
             position=position,
-            title=", ".join(filter(None, (site, name, night.day))),
+            title=", ".join(filter(None, (site, name, night.day))).replace("$", r"\$"),
             **_axis_of_elevation(edge_elevation)(distances),
         )
         return display.plot(ax, image_kw=image_kw)

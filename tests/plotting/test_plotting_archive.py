@@ -718,6 +718,17 @@ def test_zenith_angle_of_moon_and_venus_is_as_far_as_said(real_data):
         assert abs(edge_elevation_of(path, at / 128) - elevation) < 2
 
 
+def test_names_in_files_are_no_formulas(tmp_path, images, times):
+    """Matplotlib takes what is between dollars for one."""
+    path = tmp_path / "night.npy"
+    np.save(path, images)
+    rows = rows_of(path, times, NAMES[:1] * 20, site="a$^$")
+    catalogue = write_catalogue(tmp_path / "c", rows)
+    display = KeogramDisplay.from_catalogue(catalogue, "a$^$", "2014-03-10")
+    display.figure_.canvas.draw()
+    assert display.ax_.get_title(loc="left") == r"a\$^\$, 2014-03-10"
+
+
 def test_instruments_are_not_mixed(tmp_path, images):
     """Of two at one station, one must be chosen; the title names it."""
     times = START + np.arange(20) * MINUTE
@@ -878,6 +889,30 @@ def test_north_is_where_moon_and_venus_say(
         away[up] = np.hypot(*(place - brightest))
     assert away[known] < 9 and min(away, key=away.get) == known
     assert sorted(away.values())[1] > 100
+
+
+def test_north_of_the_near_infrared_camera_is_where_stars_say(real_data):
+    """As the page on figures has it for Gillam in March 2022, in frames as stored.
+
+    East is on the right; magnetic north is at 1 degree west, and 9 clockwise of the
+    top; 1.3 pixels are a degree. Positions are by astropy 8.0.
+    """
+    (path,) = (real_data / "trex").glob("20220307_0600_gill_nir*")
+    frame = np.median(read_frames(path).images, axis=0)
+    stars = {
+        "Betelgeuse": (258.3, 16.5),
+        "Capella": (294.0, 41.4),
+        "Arcturus": (110.3, 35.5),
+        "Procyon": (232.9, 27.6),
+        "Vega": (45.8, 18.2),
+    }
+    for name, (azimuth, elevation) in stars.items():
+        angle, away = np.deg2rad(azimuth + 1 + 9), 1.3 * (90 - elevation)
+        row = round(130 - away * np.cos(angle))
+        column = round(128.5 + away * np.sin(angle))
+        around = frame[row - 15 : row + 16, column - 15 : column + 16]
+        at = np.subtract(np.unravel_index(around.argmax(), around.shape), 15)
+        assert np.hypot(*at) < 3, f"{name}: {at}"
 
 
 def test_keogram_of_real_files(tmp_path, real_data):
