@@ -25,6 +25,7 @@ _LEAP_SECONDS = {  # TAI - UTC in seconds, since digital cameras look at the sky
     "2015-07-01": 36,
     "2017-01-01": 37,
 }
+_THEMIS = {"thg_asf_": "THEMIS ASI", "thg_asc_": "THEMIS ASI"}
 _MOST_NAMED = 20  # variables, in a message
 _LAST_SECOND = 2**32  # of the years that a time is believed to be in, to 2106
 
@@ -68,7 +69,7 @@ def read_cdf(path: Path) -> Frames:
         times=_times(file, name, len(records), is_cube=is_cube),
         site=_IMAGES.sub(r"\g<site>", name.lower()),
         damage="; ".join(filter(None, damages)),
-        instrument=" ".join(name.lower().split("_")[:2]),
+        instrument=_THEMIS.get(name[:8].lower(), name[:7].lower()),
     )
 
 

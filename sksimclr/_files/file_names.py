@@ -29,10 +29,13 @@ _NAMES = [
         r"(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)(?!\d)"
     ),
 ]
-# gill_themis19_full, gill_rgb-04_320ms_full, gill_nir-216_8446
-_INSTRUMENT = re.compile(
-    r"_[a-zA-Z]{4}_([a-zA-Z]+-?\d+)(?:_\d+ms)?(?:_([a-zA-Z0-9-]+))?(?=[_.])"
+_CALGARY = re.compile(  # 20140310_0600_gill_themis19_full, .._gill_rgb-04_320ms_full
+    r"\d{8}_\d{4}(?:\d\d)?(?:_\d{6})?_[a-zA-Z]{4}_(?P<imager>[a-zA-Z]+-?\d+)"
+    r"(?:_\d+ms)?(?:_(?P<mode>[a-zA-Z0-9-]+))?(?=[_.])"
 )
+_DASC = re.compile(r"[A-Z]{3}_DASC_(?P<nanometres>\d{4})_\d{8}_")
+_THEMIS_CDF = re.compile(r"thg_l1_as[fc]_")
+_THEMIS = "THEMIS ASI"
 # What lies in folders beside frames of the sky, by a word in its name
 _NO_SKY = {
     "dark": "a dark frame",
@@ -103,21 +106,37 @@ def site_and_time(path: str | os.PathLike[str]) -> tuple[str, np.datetime64]:
 
 
 def instrument_of(path: str | os.PathLike[str]) -> str:
-    """Return imager and mode in names of the University of Calgary, "" for others.
+    """Return the imager that a file's name tells, and its wavelength or mode.
 
     Examples
     --------
     >>> instrument_of("20140310_0600_gill_themis19_full.pgm.gz")
-    'themis19 full'
+    'THEMIS ASI'
+    >>> instrument_of("20220307_0600_gill_nir-216_8446.pgm.gz")
+    'nir-216, 844.6 nm'
     """
-    match = _INSTRUMENT.search(os.path.basename(path))
-    return "" if match is None else as_instrument(*match.groups())
+    name = os.path.basename(path)
+    if _THEMIS_CDF.match(name):
+        return _THEMIS
+    if match := _CALGARY.match(name):
+        return as_instrument(match["imager"], match["mode"])
+    if match := _DASC.match(name):
+        return f"DASC, {int(match['nanometres'])} nm"
+    return ""
 
 
 def as_instrument(imager: str | None, mode: str | None) -> str:
-    """Return the name of an instrument: imager and mode, as far as they are known."""
-    parts = (" ".join((part or "").split()) for part in (imager, mode))
-    return " ".join(filter(None, parts)).lower()
+    """Return the name of an imager of the University of Calgary.
+
+    With the line that it sees, a mode of four digits, or a mode that is not the usual
+    one; and without the number of its camera if it is one of THEMIS.
+    """
+    imager, mode = (imager or "").strip().lower(), (mode or "").strip().lower()
+    if imager.startswith("themis"):
+        return _THEMIS
+    if re.fullmatch(r"\d{4}", mode):
+        mode = f"{int(mode) / 10:.1f} nm"
+    return ", ".join(filter(None, (imager, "" if mode == "full" else mode)))
 
 
 def not_of_the_sky(path: str | os.PathLike[str]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sksimclr._files.compressed import check_size, read_content
-from sksimclr._files.file_names import as_instrument, as_times, site_and_time
+from sksimclr._files.file_names import as_times, instrument_of, site_and_time
 from sksimclr._files.frames import Frames
 
 _START = b"SIMPLE  ="
@@ -22,7 +22,7 @@ _MAX_UNITS = 1000  # HDUs in a file
 _DATES = ("DATE-OBS", "OBSDATE", "DATE_OBS")
 _CLOCKS = ("OBSSTART", "TIME-OBS", "UT-OBS", "TIME_OBS", "UT")
 _SITES = ("SITE", "SITEID", "STATION", "OBSERVAT")
-_IMAGERS, _FILTERS = ("INSTRUME", "CAMERA", "HEAD"), ("FILTER", "FILTWAV")
+_IMAGERS = ("INSTRUME", "CAMERA", "HEAD")
 _CODE_LENGTHS = range(2, 9)  # of a station's code; longer texts are descriptions
 _DAMAGE = re.compile("truncated|verification failed", re.IGNORECASE)  # astropy's words
 _CHANNELS = (3, 4)  # of the first axis, when it is that of colours
@@ -68,7 +68,7 @@ def read_fits(path: Path) -> Frames:
         site=_site(header) or site,
         metadata={key: str(value) for key, value in header.items() if key},
         damage="; ".join(filter(None, (damage, more))),
-        instrument=as_instrument(_first(header, _IMAGERS), _first(header, _FILTERS)),
+        instrument=instrument_of(path) or _instrument(header),
     )
 
 
@@ -144,6 +144,14 @@ def _site(header: Any) -> str:
     text = _first(header, _SITES).strip().lower()
     is_code = len(text) in _CODE_LENGTHS and text.replace("-", "").isalnum()
     return text if is_code else ""
+
+
+def _instrument(header: Any) -> str:
+    """Return imager and filter, "" where the header has neither."""
+    wavelength = _first(header, ("FILTWAV",)).strip()  # nm
+    line = f"{int(wavelength)} nm" if wavelength.isdecimal() else ""
+    parts = _first(header, _IMAGERS), line or _first(header, ("FILTER",))
+    return ", ".join(filter(None, (part.strip() for part in parts)))
 
 
 def _first(header: Any, names: tuple[str, ...]) -> str:

@@ -47,8 +47,8 @@ class Frames:
         What is wrong with the file although these frames could be read: that it ends
         too early, for example. "" for a file that is whole.
     instrument : str, default=""
-        Imager and mode or filter, in lower case, such as "themis19 full", "nir-216
-        8446" or "rgb-04 full"; "" where the file does not tell.
+        Imager and line, mode or filter, such as "THEMIS ASI", "nir-216, 844.6 nm" or
+        "rgb-04"; "" where the file does not tell.
 
     Examples
     --------

@@ -43,6 +43,7 @@ class LabelledPart(Part):
             "time": piece.times,
             "quality": piece.quality,
             "site": piece.site,
+            "instrument": piece.instrument,
             "labelled": piece.wanted,
         }
         self._rows.setdefault(piece.number, []).append(known | columns)

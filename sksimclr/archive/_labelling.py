@@ -127,6 +127,8 @@ def label_archive(
                              a label: "constant", no contrast; "unreadable", NaN or
                              infinity in it
     ``model``                fingerprint of the pipeline
+    ``instrument``           imager, with its line or mode, null where unknown; see
+                             `Frames`
     ``embedding``            float16, with `embeddings`
     ``site``, ``date``       of the frame, "unknown" where the file does not tell
     =======================  =======================================================

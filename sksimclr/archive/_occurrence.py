@@ -1,11 +1,7 @@
 """How often each class occurs, counted over a catalogue of any size."""
 
-from sksimclr.archive._catalogue import (
-    UNKNOWN,
-    damage_named,
-    open_rows,
-    sites_and_dates,
-)
+from sksimclr.archive._catalogue import damage_named, open_rows, sites_and_dates
+from sksimclr.archive._schemas import UNKNOWN
 from sksimclr.archive._sites import magnetic_midnight, site_position
 
 KEYS = ("site", "instrument", "date", "month", "hour", "magnetic_hour")

@@ -15,7 +15,7 @@ from sksimclr.archive._schemas import SHARD_KEY, index_schema
 from sksimclr.archive._shard import ShardWriter
 
 _SEQUENCE = np.timedelta64(10, "m")  # as in `time_sequences`
-_COLUMNS = ("number", "frame", "time", "site", "quality")
+_COLUMNS = ("number", "frame", "time", "site", "instrument", "quality")
 
 
 class PackedPart(Part):
@@ -63,6 +63,7 @@ class PackedPart(Part):
             "frame": piece.frame[piece.wanted],
             "time": piece.times[piece.wanted],
             "site": np.full(n_frames, piece.site, object),
+            "instrument": np.full(n_frames, piece.instrument, object),
             "quality": piece.quality[piece.wanted],
         }
         if self._packer.per_night is None:

@@ -143,15 +143,16 @@ def pack_frames(
     The folder holds ``frames/part-<hash>.npy``, arrays ``(n, size, size)``, and of each
     ``index/part-<hash>.parquet``, a row for each frame in the same order:
 
-    ============  ==================================================================
-    ``file``      absolute path
-    ``frame``     number of the frame in its file, from 0
-    ``time``      start of the exposure, UTC, null where unknown
-    ``site``      station, "unknown" where the file does not tell
-    ``sequence``  number of its ten minutes since 1970, null without a time: frames of
-                  a site with the same one are moments of one sky
-    ``quality``   "good", "saturated" or "short"
-    ============  ==================================================================
+    ==============  ==================================================================
+    ``file``        absolute path
+    ``frame``       number of the frame in its file, from 0
+    ``time``        start of the exposure, UTC, null where unknown
+    ``site``        station, "unknown" where the file does not tell
+    ``instrument``  imager, with its line or mode, null where unknown
+    ``sequence``    number of its ten minutes since 1970, null without a time: frames of
+                    an instrument of a site with the same one are moments of one sky
+    ``quality``     "good", "saturated" or "short"
+    ==============  ==================================================================
 
     Examples
     --------

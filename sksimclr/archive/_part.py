@@ -138,6 +138,7 @@ class Piece:
     number : int
         Of the file in its group.
     site : str
+    instrument : str or None
     frame : ndarray of shape (n,), int32
         Numbers of the frames in the file.
     images, times, quality : ndarray
@@ -147,6 +148,7 @@ class Piece:
 
     number: int
     site: str
+    instrument: str | None
     frame: np.ndarray
     images: np.ndarray
     times: np.ndarray
@@ -242,6 +244,7 @@ class Part(ABC):
         return Piece(
             number=number,
             site=frames.site or UNKNOWN,
+            instrument=in_utf8(frames.instrument) or None,
             frame=np.arange(rows.start, rows.stop, rows.step, dtype=np.int32),
             images=images,
             times=frames.times[rows].astype("datetime64[ns]"),

@@ -11,7 +11,8 @@ def rows_table(chunks, header):
     Parameters
     ----------
     chunks : list of dict
-        Columns of some frames of a file: "file" and "site" as texts, "frame", "time",
+        Columns of some frames of a file: "file" and "site" as texts, "instrument" as
+        one or None, "frame", "time",
         "quality", "labelled" as arrays (n,), and what the model says of the labelled
         ones, in their order.
     header : dict
@@ -32,6 +33,7 @@ def rows_table(chunks, header):
         "time": _join(chunks, "time"),
         "quality": _join(chunks, "quality"),
         "model": np.repeat(header["model"], sum(lengths)),
+        "instrument": np.repeat([chunk["instrument"] for chunk in chunks], lengths),
     }
     columns = [
         pa.array(known[field.name], field.type)

@@ -4,7 +4,7 @@ import numpy as np
 
 from sksimclr._preprocessing import AuroraPreprocessor
 
-FORMAT = 1
+FORMAT = 2  # which has the instrument beside the site
 UNKNOWN = "unknown"  # site or date that a file does not tell
 SHARD_KEY = b"sksimclr_shard"  # in the metadata of a note: what shard the part has
 
@@ -40,6 +40,8 @@ def frame_schema(header):
         if header["probabilities"]:
             fields += [(f"probability_{name}", pa.float32()) for name in classes]
     fields += [("quality", pa.string()), ("model", pa.string())]
+    if header.get("format", FORMAT) > 1:
+        fields.append(("instrument", pa.string()))
     if header["n_features"]:
         # not of fixed size: pyarrow 16 to 23 cannot read those with nulls among them
         fields.append(("embedding", pa.list_(pa.float16())))
@@ -50,7 +52,12 @@ def index_schema():
     """Return the schema of the rows of a store, one for each frame of its shards."""
     import pyarrow as pa
 
-    fields = [("site", pa.string()), ("sequence", pa.int64()), ("quality", pa.string())]
+    fields = [
+        ("site", pa.string()),
+        ("instrument", pa.string()),
+        ("sequence", pa.int64()),
+        ("quality", pa.string()),
+    ]
     return pa.schema([*_frame_fields(), *fields])
 
 

@@ -99,7 +99,8 @@ class FrameStore:
     sites : ndarray of shape (n,), str
         Station of each frame, "unknown" where unknown; likewise.
     sequences : ndarray of shape (n,), int64
-        Which frames are moments of one sky, as `time_sequences` finds them; likewise.
+        Which frames are moments of one sky, seen by one instrument of a station, as
+        `time_sequences` finds them; likewise.
     index : pyarrow.Table
         All columns that `pack_frames` describes, read anew each time.
 
@@ -238,7 +239,7 @@ class FrameStore:
     @cached_property
     def sites(self):
         """Station of each frame."""
-        names, numbers = self._numbered_sites()
+        names, numbers = self._numbered("site")
         return names[numbers]
 
     @cached_property
@@ -248,20 +249,21 @@ class FrameStore:
         is_alone = windows.is_null().to_numpy()
         windows = windows.fill_null(0).to_numpy().copy()
         windows[is_alone] = np.arange(is_alone.sum())
-        _, sites = self._numbered_sites()
-        order = np.lexsort((windows, sites, is_alone))
+        cameras = [self._numbered(name)[1] for name in ("instrument", "site")]
+        keys = (windows, *cameras, is_alone)
+        order = np.lexsort(keys)
         is_new = np.zeros(len(self), np.int64)
-        for key in (windows, sites, is_alone):
+        for key in keys:
             is_new[1:] |= key[order][1:] != key[order][:-1]
         sequences = np.empty(len(self), np.int64)
         sequences[order] = np.cumsum(is_new)
         return sequences
 
-    def _numbered_sites(self):
-        """Return the names of stations, sorted, and the number of that of each row."""
+    def _numbered(self, name):
+        """Return the texts of a column, sorted, and the number of that of each row."""
         import pyarrow as pa
 
-        column = self._columns(["site"])["site"].fill_null(UNKNOWN)
+        column = self._columns([name])[name].fill_null(UNKNOWN)
         column = pa.chunked_array(column, pa.string()).combine_chunks()
         column = column.dictionary_encode()
         names = np.array(column.dictionary.to_pylist(), str)

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from sksimclr._images.images import check_unmasked
-from sksimclr.plotting._cameras import edge_elevation_of, instrument_of, north_of
+from sksimclr.plotting._cameras import edge_elevation_of, north_of
 from sksimclr.plotting._columns import angle_of, make_cut, on_axis_of_time
 from sksimclr.plotting._night import find_night, read_columns
 from sksimclr.plotting._night_axes import (
@@ -405,7 +405,7 @@ class KeogramDisplay:
         columns, distances, frames = read_columns(night, cut_of)
         if edge_elevation is None:
             edge_elevation = edge_elevation_of(night.files[0], radius)
-        name = night.instrument or instrument_of(night.files[-1], frames.metadata)
+        name = night.instrument or frames.instrument
         display = cls(
             columns,
             night.times,

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 
-from sksimclr.plotting._cameras import instrument_of
+from sksimclr._files.file_names import instrument_of
 
 _DAY = np.timedelta64(1, "D")
 _FAR = 10_000  # hours from a date, at most

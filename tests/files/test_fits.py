@@ -153,7 +153,7 @@ def test_without_astropy_it_says_what_to_install(tmp_path, images, monkeypatch):
 
 
 @pytest.mark.skipif(not DASC, reason="real data are absent")
-def test_real_files_of_poker_flat():
+def test_real_files_of_poker_flat(tmp_path):
     """558 and 630 nm, of a camera that writes big-endian numbers with a sign."""
     for path, time in zip(DASC, ("08:23:51.743", "08:23:59.586"), strict=True):
         frames = read_frames(path)
@@ -161,8 +161,11 @@ def test_real_files_of_poker_flat():
         assert frames.images.shape == (1, 512, 512)
         assert frames.images.dtype == np.uint16
         assert (frames.site, frames.damage) == ("pkr", "")
-        wavelength = path.name.split("_")[2]
-        assert frames.instrument == f"du8201_bv {wavelength}"
+        wavelength = int(path.name.split("_")[2])
+        assert frames.instrument == f"DASC, {wavelength} nm"
+        other = (tmp_path / "other.fits").write_bytes(path.read_bytes())
+        instrument = read_frames(tmp_path / "other.fits").instrument
+        assert other and instrument == f"DU8201_BV, {wavelength} nm"
         assert frames.times[0] == np.datetime64(f"2015-10-07T{time}", "ns")
 
 

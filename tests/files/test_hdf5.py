@@ -37,7 +37,7 @@ def test_frames_are_read_with_times_and_site(tmp_path, images):
     np.testing.assert_array_equal(frames.images, images)
     assert frames.times[1] == np.datetime64("2021-11-04T06:00:01.5")
     assert (frames.site, frames.metadata) == ("gill", {"imager": "r"})
-    assert frames.instrument == "rgb-04 full"
+    assert frames.instrument == "rgb-04"
     ids = {"site_unique_id": "LUCK", "imager_unique_id": "rgb-03"}
     frames = read_frames(write(tmp_path / "x.h5", images[..., 0], **ids))
     assert frames.instrument == "rgb-03"

@@ -293,10 +293,10 @@ def test_names_tell_site_and_time(name, site, time):
 @pytest.mark.parametrize(
     ("name", "instrument"),
     [
-        ("20140310_0600_gill_themis19_full.pgm.gz", "themis19 full"),
-        ("20200508_060500_122643_gill_rgb-04_320ms_full.png", "rgb-04 full"),
-        ("20211030_060500_149606_gill_rgb-04_320ms_burst.png", "rgb-04 burst"),
-        ("20220307_0600_gill_nir-216_8446.pgm.gz", "nir-216 8446"),
+        ("20140310_0600_gill_themis19_full.pgm.gz", "THEMIS ASI"),
+        ("20200508_060500_122643_gill_rgb-04_320ms_full.png", "rgb-04"),
+        ("20211030_060500_149606_gill_rgb-04_320ms_burst.png", "rgb-04, burst"),
+        ("20220307_0600_gill_nir-216_8446.pgm.gz", "nir-216, 844.6 nm"),
         ("20240101_0300_luck_REGO-649.pgm", "rego-649"),
         ("20140310_0600_gill.png", ""),
         ("20140310_0600.png", ""),

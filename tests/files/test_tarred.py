@@ -54,7 +54,7 @@ def test_frames_come_in_order_with_their_times(path, images):
     frames = read_frames(path)
     np.testing.assert_array_equal(frames.images, images)
     assert (frames.site, frames.damage) == ("gill", "")
-    assert frames.instrument == "rgb-04 full"
+    assert frames.instrument == "rgb-04"
     expected = [f"2020-05-08T06:05:0{k}.122643" for k in (0, 3, 6)]
     np.testing.assert_array_equal(frames.times, np.array(expected, "datetime64[ns]"))
 

@@ -23,8 +23,9 @@ from numpy.testing import assert_allclose, assert_array_equal  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from sksimclr._files import readers  # noqa: E402
+from sksimclr._files.file_names import as_instrument, instrument_of  # noqa: E402
 from sksimclr._files.readers import read_frames  # noqa: E402
-from sksimclr.archive import _catalogue, occurrence  # noqa: E402
+from sksimclr.archive import occurrence  # noqa: E402
 from sksimclr.archive._sites import (  # noqa: E402
     DIPOLE_POLE,
     SITES,
@@ -38,7 +39,6 @@ from sksimclr.plotting import (  # noqa: E402
 )
 from sksimclr.plotting._cameras import (  # noqa: E402
     edge_elevation_of,
-    instrument_of,
     north_of,
 )
 from sksimclr.plotting._columns import on_axis_of_time  # noqa: E402
@@ -777,9 +777,7 @@ def test_names_of_instruments():
         "20140310_0600_gill.npy": "",
     }
     assert {name: instrument_of(f"/archive/{name}") for name in names} == names
-    told = {"Imager unique ID": "blueline-815", "Mode unique ID": "4278"}
-    assert instrument_of("night.pgm", told) == "blueline-815, 427.8 nm"
-    assert instrument_of("night.fits", {"INSTRUME": "ALFA", "FILTER": ""}) == "ALFA"
+    assert as_instrument("blueline-815", "4278") == "blueline-815, 427.8 nm"
 
 
 def test_night_may_begin_on_the_day_before(tmp_path, images):
@@ -1173,10 +1171,8 @@ def test_occurrence_of_embeddings_alone_counts_frames(tmp_path, rows):
 
 
 @pytest.fixture
-def two_instruments(tmp_path, monkeypatch):
+def two_instruments(tmp_path):
     """Return a catalogue that has a column of instruments: two at gill, one at rank."""
-    schema, added = _catalogue.frame_schema, pa.field("instrument", pa.string())
-    monkeypatch.setattr(_catalogue, "frame_schema", lambda h: schema(h).append(added))
     rows, names = [], {"gill": ["white", "red", None], "rank": ["white"] * 3}
     for site, instruments in names.items():
         for row, name in zip(
@@ -1190,6 +1186,8 @@ def two_instruments(tmp_path, monkeypatch):
         (path,) = (catalogue / f"site={site}").rglob("*.parquet")
         table = pq.ParquetFile(path).read()
         pq.write_table(table.append_column("instrument", pa.array(instruments)), path)
+    header = catalogue / "_catalogue.json"
+    header.write_text(header.read_text().replace('"format": 1', '"format": 2'))
     return catalogue
 
 
