@@ -22,7 +22,7 @@ from sksimclr._files.frames import MAX_CHANNELS
 from sksimclr._files.readers import read_image
 
 _CHECK_BLOCK = 1 << 24  # bytes looked at in one go when searching for NaN
-_MAX_READERS = 4  # threads that decode files
+_MAX_READERS = 4  # threads that read or decode files
 
 
 class Images(ABC):
@@ -40,9 +40,13 @@ class Images(ABC):
     n_readers : int
         Threads that may read at the same time, beside the one that works on what was
         read; 0 for images in memory, which are not worth a thread.
+    shard_lengths : ndarray of int64, or None
+        Of arrays on a disk: images of each of the files that they lie in, one after
+        another. None of what is in memory, or has a file for each image.
     """
 
     n_readers = 0
+    shard_lengths: NDArray[np.int64] | None = None
 
     def __init__(
         self,
@@ -76,6 +80,10 @@ class Images(ABC):
         The result may be a read-only view of the data.
         """
 
+    def load(self, rows: slice) -> None:
+        """Read consecutive images in one go, so that the system has them in memory."""
+        np.array(self.read(rows))  # of a memory map, the copy is what reads
+
     def name(self, index: int) -> str:
         """Say which image this is, for messages."""
         return f"image {index}"
@@ -104,8 +112,18 @@ class ArrayImages(Images):
         super().__init__(array.shape[0], image_shape, array.dtype, array.ndim)
         self._array = array
         self._checked = checked or self.dtype.kind in "biu"
-        in_memory = isinstance(array, np.ndarray) and not is_memory_mapped(array)
-        self.n_readers = 0 if in_memory else 1  # HDF5 does not stand more
+        if isinstance(array, np.ndarray) and not is_memory_mapped(array):
+            return
+        self.n_readers = 1  # HDF5 does not stand more
+        self.shard_lengths = np.array([len(self)])
+        if hasattr(array, "shard_lengths"):  # of a frame store, which does
+            self.n_readers = _most_readers()
+            self.shard_lengths = np.asarray(array.shard_lengths, np.int64)
+            if self.shard_lengths.sum() != len(self):
+                raise ValueError(
+                    f"X has {len(self)} images, but {self.shard_lengths.sum()} by its "
+                    "shard_lengths."
+                )
 
     def read(self, rows: slice | Sequence[int] | NDArray[Any]) -> NDArray[Any]:
         """Return the images at `rows` as stored: ``(n, *image_shape)``."""
@@ -150,7 +168,7 @@ class FileImages(Images):
                 raise FileNotFoundError(f"There is no image file {path!r}.")
         first = read_image(self._paths[0])
         super().__init__(len(self._paths), first.shape, first.dtype)
-        self.n_readers = min(_MAX_READERS, (os.cpu_count() or 1) + 1)
+        self.n_readers = _most_readers()
         _check_image_shape(first.shape, self.name(0))
 
     def name(self, index: int) -> str:
@@ -177,6 +195,11 @@ class FileImages(Images):
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise ValueError(_not_finite(self.name(number)))
         return pixels
+
+
+def _most_readers() -> int:
+    """Return how many threads may read what stands any number."""
+    return min(_MAX_READERS, (os.cpu_count() or 1) + 1)
 
 
 def as_images(X: Any, image_shape: tuple[int, ...] | None = None) -> Images:
