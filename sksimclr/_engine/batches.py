@@ -218,7 +218,7 @@ class Batches:
         for window, following in pairwise(windows):
             assert window is not None
             rows = self._with_partners(window)[max(0, n_skipped - window.start) :]
-            pieces = rows.split(self._size)
+            pieces = torch.split(rows, self._size)
             now = self._part(window.runs) if now is None else ()
             later = () if following is None else self._part(following.runs)
             for k, piece in enumerate(pieces):
@@ -258,7 +258,8 @@ class Batches:
         if self._runs is not None and self._is_shuffled:
             rows = rows[rows.view(len(rows), -1)[:, 0].argsort()]
         n_shared = len(rows) - len(rows) % self.processes.n_processes
-        return self._part(rows[:n_shared])
+        part: Tensor = self._part(rows[:n_shared])
+        return part
 
     def _part(self, items: Any) -> Any:
         """Return the part of this process of a tensor or a sequence."""

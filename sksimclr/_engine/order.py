@@ -122,4 +122,5 @@ def _concatenated(
     """Return the numbers from each start to its stop, one after another."""
     lengths = stops - starts
     before = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
+    numbers: NDArray[np.int64] = np.arange(lengths.sum())
+    return numbers + np.repeat(starts - before, lengths)

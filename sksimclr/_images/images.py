@@ -22,7 +22,7 @@ from sksimclr._files.frames import MAX_CHANNELS
 from sksimclr._files.readers import read_image
 
 _CHECK_BLOCK = 1 << 24  # bytes looked at in one go when searching for NaN
-_MAX_READERS = 4  # threads that read or decode files
+_MAX_READERS = 4  # threads that decode files
 
 
 class Images(ABC):
@@ -114,16 +114,14 @@ class ArrayImages(Images):
         self._checked = checked or self.dtype.kind in "biu"
         if isinstance(array, np.ndarray) and not is_memory_mapped(array):
             return
-        self.n_readers = 1  # HDF5 does not stand more
-        self.shard_lengths = np.array([len(self)])
-        if hasattr(array, "shard_lengths"):  # of a frame store, which does
-            self.n_readers = _most_readers()
-            self.shard_lengths = np.asarray(array.shard_lengths, np.int64)
-            if self.shard_lengths.sum() != len(self):
-                raise ValueError(
-                    f"X has {len(self)} images, but {self.shard_lengths.sum()} by its "
-                    "shard_lengths."
-                )
+        self.n_readers = 1  # HDF5 does not stand more, and more are not faster
+        lengths = getattr(array, "shard_lengths", [len(self)])  # of a frame store
+        self.shard_lengths = np.asarray(lengths, np.int64)
+        if self.shard_lengths.sum() != len(self):
+            raise ValueError(
+                f"X has {len(self)} images, but its shard_lengths are "
+                f"{self.shard_lengths.sum()} together."
+            )
 
     def read(self, rows: slice | Sequence[int] | NDArray[Any]) -> NDArray[Any]:
         """Return the images at `rows` as stored: ``(n, *image_shape)``."""
@@ -168,7 +166,7 @@ class FileImages(Images):
                 raise FileNotFoundError(f"There is no image file {path!r}.")
         first = read_image(self._paths[0])
         super().__init__(len(self._paths), first.shape, first.dtype)
-        self.n_readers = _most_readers()
+        self.n_readers = min(_MAX_READERS, (os.cpu_count() or 1) + 1)
         _check_image_shape(first.shape, self.name(0))
 
     def name(self, index: int) -> str:
@@ -195,11 +193,6 @@ class FileImages(Images):
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise ValueError(_not_finite(self.name(number)))
         return pixels
-
-
-def _most_readers() -> int:
-    """Return how many threads may read what stands any number."""
-    return min(_MAX_READERS, (os.cpu_count() or 1) + 1)
 
 
 def as_images(X: Any, image_shape: tuple[int, ...] | None = None) -> Images:
