@@ -122,5 +122,6 @@ def _concatenated(
     """Return the numbers from each start to its stop, one after another."""
     lengths = stops - starts
     before = np.cumsum(lengths) - lengths
-    numbers: NDArray[np.int64] = np.arange(lengths.sum())
-    return numbers + np.repeat(starts - before, lengths)
+    numbers: NDArray[np.int64] = np.repeat(starts - before, lengths)
+    numbers += np.arange(len(numbers))
+    return numbers
