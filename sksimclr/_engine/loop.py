@@ -225,7 +225,10 @@ class _Net(NeuralNet):
             merge(self.history[-1]["batches"], prefix, measured)
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **kwargs)
-            self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
+            loss = step["loss"].detach()
+            if loss.device.type == "cpu":  # many small tensors would split the memory
+                loss = loss.item()
+            self.history.record_batch(f"{prefix}_loss", loss)
             self.history.record_batch(f"{prefix}_batch_size", len(batch[0]))
             if weight_of is not None:
                 self.history.record_batch(measured[1], weight_of(batch[1]))
