@@ -35,6 +35,7 @@ def train(folder, options):
     images = rng.integers(0, 256, (options.images, size, size), dtype=np.uint8)
     simclr = SimCLRTransformer(
         options.encoder,
+        width=16 if options.shards else 64,  # for checkpoints that are quick
         image_size=size,
         max_epochs=options.epochs,
         batch_size=options.batch_size,
