@@ -104,8 +104,8 @@ class SimCLRTransformer(ViewTransformer):
         and from which it goes on if it was interrupted or killed: with the same bits
         as one that was not. Each run needs a folder of its own.
     checkpoint_every : int, default=1
-        Epochs from one checkpoint to the next, >= 1. Ctrl-C and SIGTERM save one
-        besides, after the batch at hand.
+        Epochs from one checkpoint to the next, >= 1. After ten minutes without, and on
+        Ctrl-C and SIGTERM, one is saved besides, after the batch at hand.
     callbacks : list, default=None
         skorch callbacks, of which copies are used. There is no validation loss: those
         that monitor a score need ``monitor="train_loss"``.

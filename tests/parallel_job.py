@@ -1,9 +1,11 @@
 """What two processes of torchrun do in test_distributed.py.
 
     torchrun ... parallel_job.py crash FOLDER
+    torchrun ... parallel_job.py crash_within FOLDER
     torchrun ... parallel_job.py work FOLDER
 
-The first ends when one of them is killed. The second does all the rest, and each
+The first two end when one of them is killed, in the second case in the midst of an
+epoch with checkpoints after each batch. The third does all the rest, and each
 writes what it found to FOLDER/RANK.pkl; FOLDER has alone.pkl, an estimator that was
 fitted partially.
 """
@@ -21,11 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from shards import Shards, write_shards
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 from tiny import flat_encoder, tiny_encoder, tiny_fine_tuned, tiny_simclr
 from torch import nn
 from torch.nn import functional as F
 
+from sksimclr._engine import checkpoints, order
 from sksimclr._machine.processes import (
     Processes,
     gather_views,
@@ -140,15 +144,39 @@ def found(simclr):
     return {"weights": weights, "history": rows}
 
 
+def shrink_windows(setattr=setattr):
+    """Let images on a disk be shuffled in windows of 64, by runs of 8."""
+    n_bytes = make_images(1).nbytes
+    setattr(order, "RUN_BYTES", 8 * n_bytes)
+    setattr(order, "WINDOW_BYTES", 64 * n_bytes)
+
+
+def write_images(folder):
+    """Write 150 images to three files."""
+    folder.mkdir()
+    write_shards(folder, make_images(150), [20, 60, 70])
+
+
+def fit_shards(folder, n_processes, **params):
+    """Fit images on a disk, of which each process reads a part."""
+    params = {"max_epochs": 3, "lr": 1e-2, "optimizer": "sgd"} | params
+    params = {"augmentations": (SecondFlipped(),), "projection_dim": 16} | params
+    simclr = tiny_simclr(batch_size=32 // n_processes, **params)
+    return simclr.fit(Shards(folder), sequences=np.arange(150) // 12)
+
+
 # Tasks
 
 
 class Die(Callback):
     """Kill this process in the third epoch, without a word."""
 
+    def __init__(self, batch=1):
+        self.batch = batch
+
     def on_batch_end(self, net, **kwargs):
         """Do it."""
-        if len(net.history) == 3:
+        if len(net.history) == 3 and len(net.history[-1, "batches"]) == self.batch:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -158,13 +186,31 @@ def crash(folder, rank):
     make_run(folder / "checkpoints", callbacks=callbacks).fit(make_images())
 
 
+def crash_within(folder, rank):
+    """Do so in the third batch of an epoch, of images on a disk."""
+    callbacks = [Die(batch=3)] if rank == 1 else None
+    checkpoints.SECONDS = 0.0
+    fit_within(folder, callbacks=callbacks)
+
+
+def fit_within(folder, **params):
+    """Fit images on a disk with random views, and checkpoints."""
+    params = {"checkpoint_dir": folder / "within"} | params
+    return fit_shards(folder / "shards", 2, augmentations=RANDOM, **params)
+
+
 def work(folder, rank):
     """Do everything; return what was found by name."""
     images = make_images()
+    within = sorted(path.name for path in (folder / "within").iterdir())
     kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
     results = {f"equal {name}": found(fit_equal(name, 2)) for name in EQUAL}
     return results | {
         "kept": kept,
+        "within": within,
+        "resumed within": found(fit_within(folder)),
+        "not stopped": found(fit_within(folder, checkpoint_dir=None)),
+        "shards": found(fit_shards(folder / "shards", 2)),
         "resumed": found(make_run(folder / "checkpoints").fit(images)),
         "random": [found(make_run().fit(images)) for _ in range(2)],
         "unseeded": found(make_run(random_state=None).fit(images)),
@@ -331,9 +377,10 @@ def main(task, folder):
     """Do it in this process."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    shrink_windows()
     folder, rank = Path(folder), int(os.environ["RANK"])
-    if task == "crash":
-        crash(folder, rank)
+    if task != "work":
+        {"crash": crash, "crash_within": crash_within}[task](folder, rank)
     (folder / f"{rank}.pkl").write_bytes(pickle.dumps(work(folder, rank)))
 
 

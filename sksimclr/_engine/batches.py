@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain, pairwise, tee
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import BatchSampler, Dataset, RandomSampler
+from torch.utils.data import Dataset, RandomSampler
 
+from sksimclr._engine.order import Window, runs_of
 from sksimclr._images.images import Images
 from sksimclr._images.read_ahead import read_ahead
 from sksimclr._machine.processes import Processes
@@ -59,17 +62,12 @@ class BatchDataset(Dataset[Any]):
         sequences: NDArray[np.int64] | None = None,
     ):
         self.images = images
-        n_images = len(images)
         self.partners = None if sequences is None else Partners(sequences)
-        self.targets = (
-            torch.zeros(n_images) if targets is None else torch.from_numpy(targets)
-        )
-        self.rows = (
-            torch.arange(n_images) if rows is None else torch.from_numpy(rows).long()
-        )
+        self.targets = None if targets is None else torch.from_numpy(targets)
+        self.rows = None if rows is None else torch.from_numpy(rows).long()
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.images) if self.rows is None else len(self.rows)
 
 
 class Partners:
@@ -82,14 +80,14 @@ class Partners:
     """
 
     def __init__(self, sequences: NDArray[np.int64]):
-        codes = torch.from_numpy(sequences)
-        self._sizes = torch.bincount(codes)[codes]
-        self._by_sequence = torch.argsort(codes, stable=True)
-        starts = torch.bincount(codes).cumsum(0)[codes] - self._sizes
-        self._starts = starts
-        places = torch.empty_like(codes)
-        places[self._by_sequence] = torch.arange(len(codes))
-        self._places = places - starts  # within its sequence
+        # an archive has 700 million: 16 bytes for each image
+        kind = torch.int32 if len(sequences) < 2**31 else torch.int64
+        self._codes = torch.from_numpy(sequences)
+        self._sizes = torch.bincount(self._codes)  # of the sequences
+        self._starts = self._sizes.cumsum(0) - self._sizes
+        self._by_sequence = torch.argsort(self._codes, stable=True).to(kind)
+        self._places = torch.empty_like(self._by_sequence)
+        self._places[self._by_sequence] = torch.arange(len(sequences), dtype=kind)
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return the number of a partner for each image in `rows`.
@@ -98,10 +96,27 @@ class Partners:
         own partner.
         """
         chance = torch.rand(len(rows), generator=generator, dtype=torch.float64)
-        n_others = self._sizes[rows] - 1
-        step = (chance * n_others).long() + (n_others > 0)
-        place = (self._places[rows] + step) % self._sizes[rows]
-        return self._by_sequence[self._starts[rows] + place]
+        codes = self._codes[rows]
+        sizes, starts = self._sizes[codes], self._starts[codes]
+        step = (chance * (sizes - 1)).long() + (sizes > 1)
+        place = (self._places[rows] - starts + step) % sizes
+        return self._by_sequence[starts + place].long()
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What this process gets of a batch.
+
+    Attributes
+    ----------
+    rows : Tensor of shape (n,) or (n, 2)
+        Numbers of the images, or pairs.
+    loads : sequence of slice
+        What is read meanwhile of the images of later batches.
+    """
+
+    rows: Tensor
+    loads: Sequence[slice]
 
 
 class Batches:
@@ -119,7 +134,9 @@ class Batches:
     device : torch.device
     generator : torch.Generator, optional
         Shuffles the images anew in every epoch, in the order that torch's DataLoader
-        would take. Without it they come as they are.
+        would take; those of a large array on a disk in windows, and then each batch is
+        in the order of the disk (:mod:`sksimclr._engine.order`). Without it they come
+        as they are.
     processes : Processes, optional
         Those that share each batch; this one gets its part.
 
@@ -143,12 +160,15 @@ class Batches:
         self._dataset = dataset
         self.processes = processes
         sizes = batch_sizes(len(dataset), batch_size * processes.n_processes)
-        self._size, self._drops_last = sizes[0], sum(sizes) < len(dataset)
+        self._size = sizes[0]
         self._n_batches = sum(size >= processes.n_processes for size in sizes)
         self._device = device
-        self._targets = dataset.targets.to(device)
+        targets = dataset.targets
+        self._targets = None if targets is None else targets.to(device)
+        self._runs = runs_of(dataset.images) if dataset.rows is None else None
         self._resident = _upload(dataset.images, device, _free_memory(device))
         self._is_shuffled = generator is not None
+        self._drops_last = self._is_shuffled and sum(sizes) < len(dataset)
         self.generator = generator or torch.Generator()
         self.order_state = self.generator.get_state()
         self.n_skipped = 0
@@ -157,54 +177,110 @@ class Batches:
         return self._n_batches
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        rows = self._rows_of_epoch()[self.n_skipped :]
-        self.n_skipped = 0
-        for numbers, images in zip(rows, self._images_at(rows), strict=True):
-            if numbers.ndim == 2:
-                images = images.view(*numbers.shape, *images.shape[1:])
-                numbers = numbers[:, 0]
-            yield images, self._targets[numbers.to(self._device, non_blocking=True)]
+        n_skipped, self.n_skipped = self.n_skipped, 0
+        batches, ahead = tee(self._batches_of_epoch(n_skipped))
+        for batch, images in zip(batches, self._images_of(ahead), strict=True):
+            rows = batch.rows
+            if rows.ndim == 2:
+                images = images.view(*rows.shape, *images.shape[1:])
+                rows = rows[:, 0]
+            yield images, self._targets_of(rows)
 
-    def _rows_of_epoch(self) -> list[Tensor]:
-        """Return the numbers of the images, or pairs, of each batch: (n,) or (n, 2)."""
+    def _targets_of(self, rows: Tensor) -> Tensor:
+        """Return the targets of images, zeros if there are none."""
+        if self._targets is None:
+            return torch.zeros(len(rows), device=self._device)
+        return self._targets[rows.to(self._device, non_blocking=True)]
+
+    def _batches_of_epoch(self, n_skipped: int) -> Iterator[_Batch]:
+        """Yield what this process gets of each batch but the first ones."""
+        rows = torch.empty(0, dtype=torch.int64)
+        loads: list[slice] = []
+        for piece, slices in self._pieces_of_epoch(n_skipped * self._size):
+            rows = torch.cat([rows, piece]) if len(rows) else piece
+            loads += slices
+            if len(rows) >= self._size:
+                yield _Batch(self._share(rows[: self._size]), loads)
+                rows, loads = rows[self._size :], []
+        if len(rows) >= self.processes.n_processes and not self._drops_last:
+            yield _Batch(self._share(rows), loads)
+
+    def _pieces_of_epoch(
+        self, n_skipped: int
+    ) -> Iterator[tuple[Tensor, Sequence[slice]]]:
+        """Yield the images of an epoch but the first ones, as many as a batch has.
+
+        With each piece come the runs to load meanwhile: equally many of the next window
+        with each of this one; and before the first one, those of its own.
+        """
+        now: Sequence[slice] | None = None
+        windows = chain(self._windows(n_skipped), [None])
+        for window, following in pairwise(windows):
+            assert window is not None
+            rows = self._with_partners(window)[max(0, n_skipped - window.start) :]
+            pieces = torch.split(rows, self._size)
+            now = self._part(window.runs) if now is None else ()
+            later = () if following is None else self._part(following.runs)
+            for k, piece in enumerate(pieces):
+                start, stop = (len(later) * i // len(pieces) for i in (k, k + 1))
+                yield piece, [*now, *later[start:stop]]
+                now = ()
+
+    def _windows(self, n_skipped: int) -> Iterator[Window]:
+        """Yield the images of an epoch, from where a batch is not skipped on."""
+        n_images = len(self._dataset)
         if not self._is_shuffled:
-            return list(torch.split(self._dataset.rows, self._size))
+            yield Window(torch.arange(n_images), self.generator)
+            return
         self.order_state = self.generator.get_state()
-        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
-        sampler = BatchSampler(
-            RandomSampler(self._dataset, generator=self.generator),
-            self._size,
-            drop_last=self._drops_last,
-        )
-        batches = [self._dataset.rows[numbers] for numbers in sampler]
-        partners = self._dataset.partners
-        if partners is not None:
-            batches = [
-                torch.stack([rows, partners.draw(rows, self.generator)], dim=1)
-                for rows in batches
-            ]
-        parts = map(self._part, batches)
-        return [part for part in parts if len(part)]
+        seed = torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        if self._runs is not None:
+            yield from self._runs.windows(int(seed), n_skipped)
+            return
+        sampler = RandomSampler(range(n_images), generator=self.generator)
+        rows = torch.tensor(list(sampler))[: n_images - self._drops_last]
+        yield Window(rows, self.generator)
 
-    def _part(self, numbers: Tensor) -> Tensor:
-        """Return what this process gets of a batch; all get equally many."""
-        size = len(numbers) // self.processes.n_processes
-        start = self.processes.rank * size
-        return numbers[start : start + size]
+    def _with_partners(self, window: Window) -> Tensor:
+        """Return the rows of a window: (n,), or with their partners: (n, 2)."""
+        rows, partners = window.rows, self._dataset.partners
+        if self._dataset.rows is not None:
+            rows = self._dataset.rows[rows]
+        if partners is None or not self._is_shuffled:
+            return rows
+        return torch.stack([rows, partners.draw(rows, window.generator)], dim=1)
 
-    def _images_at(self, rows: list[Tensor]) -> Iterator[Tensor]:
+    def _share(self, rows: Tensor) -> Tensor:
+        """Return what this process gets of a batch; all get equally many.
+
+        Of a batch in the order of the disk, a part of the disk.
+        """
+        if self._runs is not None and self._is_shuffled:
+            rows = rows[rows.view(len(rows), -1)[:, 0].argsort()]
+        n_shared = len(rows) - len(rows) % self.processes.n_processes
+        part: Tensor = self._part(rows[:n_shared])
+        return part
+
+    def _part(self, items: Any) -> Any:
+        """Return the part of this process of a tensor or a sequence."""
+        rank, n_parts = self.processes.rank, self.processes.n_processes
+        start, stop = (len(items) * k // n_parts for k in (rank, rank + 1))
+        return items[start:stop]
+
+    def _images_of(self, batches: Iterator[_Batch]) -> Iterator[Tensor]:
         """Yield the images of each batch, on the device."""
         if self._resident is not None:
-            for numbers in rows:
-                numbers = numbers.flatten().to(self._device, non_blocking=True)
-                yield self._resident[numbers]
-            return
-        batches = read_ahead(
-            self._dataset.images, [row.flatten().tolist() for row in rows]
-        )
-        with closing(batches):
             for batch in batches:
-                images = torch.from_numpy(batch)
+                rows = batch.rows.flatten().to(self._device, non_blocking=True)
+                yield self._resident[rows]
+            return
+        of_rows, of_loads = tee(batches)
+        rows_of = (batch.rows.flatten().tolist() for batch in of_rows)
+        loads = (batch.loads for batch in of_loads)
+        arrays = read_ahead(self._dataset.images, rows_of, loads)
+        with closing(arrays):
+            for array in arrays:
+                images = torch.from_numpy(array)
                 if self._device.type == "cuda":
                     images = images.pin_memory()
                 yield images.to(self._device, non_blocking=True)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -16,13 +17,16 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
+from sksimclr._engine.batch_rows import n_batches_of
 from sksimclr._engine.batches import Batches
 from sksimclr._engine.state import State, capture, restore_open_epoch
+from sksimclr._machine.processes import Processes, same_everywhere
 from sksimclr._machine.signals import Interrupted, Interruption
 from sksimclr._machine.writing import TEMPORARY, replacing, temporary_path
 
 _MAGIC = b"sksimclr checkpoint 1\n"
 _DIGEST_SIZE = hashlib.sha256().digest_size
+SECONDS = 600.0  # after which a checkpoint is written, also within an epoch
 _N_KEPT = 2  # the newest, and the one before it in case that is damaged
 _NAMES = "[0-9]" * 6 + "-" + "[0-9]" * 8 + ".ckpt"  # other files are not ours
 
@@ -201,6 +205,11 @@ class Saver(Callback):
         self._batches = batches
         self._interruption = interruption
         self._layers_draw = layers_draw
+        self._clock = _Clock(batches.processes)
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Begin to count the time."""
+        self._clock.restart()
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Go on within an epoch that was saved."""
@@ -213,10 +222,14 @@ class Saver(Callback):
     def on_batch_end(
         self, net: NeuralNet, training: bool = False, **kwargs: Any
     ) -> None:
-        """Save and stop if a signal came."""
-        if training and self._interruption.pending:
-            n_batches = len(net.history[-1, "batches"])
+        """Save when it is time to; save and stop if a signal came."""
+        if self._checkpoints is None or not training:
+            return
+        is_interrupted = self._interruption.pending > 0
+        if self._clock.is_over() or is_interrupted:
+            n_batches = n_batches_of(net.history[-1, "batches"])
             self._write(net, n_epochs=len(net.history) - 1, n_batches=n_batches)
+        if is_interrupted:
             raise Interrupted
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
@@ -234,9 +247,38 @@ class Saver(Callback):
         """Save the run."""
         assert self._checkpoints is not None
         state = capture(net, self._batches, layers_draw=self._layers_draw)
-        if self._batches.processes.rank > 0:
-            return
-        self._checkpoints.write(state, n_epochs=n_epochs, n_batches=n_batches)
+        if self._batches.processes.rank == 0:
+            self._checkpoints.write(state, n_epochs=n_epochs, n_batches=n_batches)
+        self._clock.restart()
+
+
+class _Clock:
+    """Says after a batch, the same in all processes, whether SECONDS are over.
+
+    The first process looks, and tells the others; so that this costs nothing, they meet
+    only when the number of batches has doubled, or half of what was left is over.
+    """
+
+    def __init__(self, processes: Processes):
+        self._processes = processes
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin to count."""
+        self._begin = time.monotonic()
+        self._n_batches, self._next_look = 0, 1
+
+    def is_over(self) -> bool:
+        """Count a batch, and say it."""
+        self._n_batches += 1
+        if self._n_batches < self._next_look:
+            return False
+        seconds = time.monotonic() - self._begin
+        n_left = (SECONDS - seconds) / max(seconds, 1e-9) * self._n_batches
+        wait = max(1, int(min(n_left / 2, self._n_batches)))
+        is_over, wait = same_everywhere((seconds >= SECONDS, wait), self._processes)
+        self._next_look += wait
+        return cast(bool, is_over)
 
 
 class _HashingFile(io.RawIOBase):

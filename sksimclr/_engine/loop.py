@@ -14,9 +14,10 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler, PassthroughScoring, ProgressBar
 from skorch.helper import predefined_split
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from sksimclr._engine.batch_rows import BatchRow, fetch, merge, n_batches_of
 from sksimclr._engine.batches import BatchDataset, Batches
 from sksimclr._engine.checkpoints import CheckpointFolder, Saver
 from sksimclr._engine.state import State, capture, restore
@@ -186,8 +187,8 @@ def _saved(checkpoints: CheckpointFolder, plan: LoopPlan) -> State | None:
 class _Net(NeuralNet):
     """skorch's net on batches of ours.
 
-    Ctrl-C is an error and early stopping is not, and a device is not waited for before
-    the end of an epoch.
+    Ctrl-C is an error and early stopping is not, a device is not waited for before the
+    end of an epoch, and the history of an epoch stays short.
     """
 
     _batches: Batches
@@ -211,7 +212,7 @@ class _Net(NeuralNet):
 
     def on_batch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         """Begin a row of the history."""
-        self.history[-1]["batches"].append(_BatchRow())
+        self.history[-1]["batches"].append(BatchRow())
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **kwargs: Any
@@ -222,17 +223,20 @@ class _Net(NeuralNet):
         weight_of = getattr(self.criterion_, "weight_of", None)
         measured = [f"{prefix}_loss", *([f"{prefix}_loss_weight"] if weight_of else [])]
         for batch in iterator:
+            merge(self.history[-1]["batches"], prefix, measured)
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **kwargs)
-            self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
+            loss = step["loss"].detach()
+            if loss.device.type == "cpu":  # many small tensors would split the memory
+                loss = loss.item()
+            self.history.record_batch(f"{prefix}_loss", loss)
             self.history.record_batch(f"{prefix}_batch_size", len(batch[0]))
             if weight_of is not None:
                 self.history.record_batch(measured[1], weight_of(batch[1]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
         rows = [row for row in self.history[-1]["batches"] if f"{prefix}_loss" in row]
-        for row, values in zip(rows, _fetch(rows, measured), strict=True):
-            row.update(zip(measured, values, strict=True))
-        self.history.record(f"{prefix}_batch_count", len(rows))
+        fetch(rows, measured)
+        self.history.record(f"{prefix}_batch_count", n_batches_of(rows))
 
 
 class _MeanLoss(PassthroughScoring):
@@ -245,30 +249,6 @@ class _MeanLoss(PassthroughScoring):
             return super().get_avg_score(history)  # by their numbers of images
         weights, losses = zip(*history[-1, "batches", :, names], strict=True)
         return np.average(losses, weights=weights)
-
-
-class _BatchRow(dict[str, Any]):
-    """What is known of a batch; a number on a device is waited for when it is read."""
-
-    def __getitem__(self, name: str) -> Any:
-        value = super().__getitem__(name)
-        if isinstance(value, Tensor) and value.ndim == 0:
-            value = self[name] = value.item()
-        return value
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a value, or the default."""
-        return self[name] if name in self else default
-
-
-def _fetch(rows: list[dict[str, Any]], names: list[str]) -> list[list[float]]:
-    """Return numbers of rows, waiting once for those that are on a device."""
-    table = [[dict.__getitem__(row, name) for name in names] for row in rows]
-    tensors = [value for row in table for value in row if isinstance(value, Tensor)]
-    fetched = iter(torch.stack(tensors).tolist() if tensors else [])
-    return [
-        [next(fetched) if isinstance(v, Tensor) else v for v in row] for row in table
-    ]
 
 
 class _EarlyStop(Exception):

@@ -11,6 +11,7 @@ import torch
 from skorch import NeuralNet
 from torch import Tensor, nn
 
+from sksimclr._engine.batch_rows import n_batches_of
 from sksimclr._engine.batches import Batches
 from sksimclr._machine.processes import of_all
 
@@ -69,7 +70,7 @@ def restore(net: NeuralNet, batches: Batches, state: State) -> None:
     batches.generator.set_state(state["order"])
     _restore_values(net, batches, state)
     if state["open_epoch"] is not None:
-        batches.n_skipped = len(state["open_epoch"]["batches"])
+        batches.n_skipped = n_batches_of(state["open_epoch"]["batches"])
 
 
 def restore_open_epoch(net: NeuralNet, batches: Batches, state: State) -> None:

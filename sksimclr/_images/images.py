@@ -40,9 +40,13 @@ class Images(ABC):
     n_readers : int
         Threads that may read at the same time, beside the one that works on what was
         read; 0 for images in memory, which are not worth a thread.
+    shard_lengths : ndarray of int64, or None
+        Of arrays on a disk: images of each of the files that they lie in, one after
+        another. None of what is in memory, or has a file for each image.
     """
 
     n_readers = 0
+    shard_lengths: NDArray[np.int64] | None = None
 
     def __init__(
         self,
@@ -76,6 +80,10 @@ class Images(ABC):
         The result may be a read-only view of the data.
         """
 
+    def load(self, rows: slice) -> None:
+        """Read consecutive images in one go, so that the system has them in memory."""
+        np.array(self.read(rows))  # of a memory map, the copy is what reads
+
     def name(self, index: int) -> str:
         """Say which image this is, for messages."""
         return f"image {index}"
@@ -104,8 +112,16 @@ class ArrayImages(Images):
         super().__init__(array.shape[0], image_shape, array.dtype, array.ndim)
         self._array = array
         self._checked = checked or self.dtype.kind in "biu"
-        in_memory = isinstance(array, np.ndarray) and not is_memory_mapped(array)
-        self.n_readers = 0 if in_memory else 1  # HDF5 does not stand more
+        if isinstance(array, np.ndarray) and not is_memory_mapped(array):
+            return
+        self.n_readers = 1  # HDF5 does not stand more, and more are not faster
+        lengths = getattr(array, "shard_lengths", [len(self)])  # of a frame store
+        self.shard_lengths = np.asarray(lengths, np.int64)
+        if self.shard_lengths.sum() != len(self):
+            raise ValueError(
+                f"X has {len(self)} images, but its shard_lengths are "
+                f"{self.shard_lengths.sum()} together."
+            )
 
     def read(self, rows: slice | Sequence[int] | NDArray[Any]) -> NDArray[Any]:
         """Return the images at `rows` as stored: ``(n, *image_shape)``."""

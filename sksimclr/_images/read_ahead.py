@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ _N_AHEAD = 2  # batches in memory besides the one at hand
 
 
 def read_ahead(
-    images: Images, batches: Iterable[Rows]
+    images: Images,
+    batches: Iterable[Rows],
+    loads: Iterable[Sequence[slice]] = repeat(()),
 ) -> Generator[NDArray[Any], None, None]:
     """Yield batches of images in order, while threads read the next ones.
 
@@ -32,6 +35,9 @@ def read_ahead(
     images : Images
     batches : iterable of slice or sequence of int
         Rows of each batch.
+    loads : iterable of sequences of slices, optional
+        For each batch, what is loaded before it is read: see :meth:`Images.load`. An
+        error is left to the batch that has the image.
 
     Yields
     ------
@@ -44,7 +50,9 @@ def read_ahead(
     pool = ThreadPoolExecutor(images.n_readers, thread_name_prefix="sksimclr-reader")
     waiting: deque[_Parts] = deque()
     try:
-        for rows in batches:
+        for rows, slices in zip(batches, loads, strict=False):  # loads may be endless
+            for pieces in slices:
+                pool.submit(images.load, pieces)
             parts = _split(rows, len(images), images.n_readers)
             waiting.append([pool.submit(images.batch, part) for part in parts])
             if len(waiting) > _N_AHEAD:

@@ -4,6 +4,8 @@ Run as ``python tests/benchmarks/kill.py``. Processes that train with `checkpoin
 are killed with SIGKILL at random moments and started again, run after run, until there
 were as many kills as asked for; a line is printed for each. Every run that ends must
 have the weights, statistics and history of the one that nobody stopped, to the bit.
+With ``--shards`` the images lie in files, as those of a store do, are shuffled in
+windows, and checkpoints are also written within epochs, every tenth of a second.
 """
 
 import argparse
@@ -33,6 +35,7 @@ def train(folder, options):
     images = rng.integers(0, 256, (options.images, size, size), dtype=np.uint8)
     simclr = SimCLRTransformer(
         options.encoder,
+        width=16 if options.shards else 64,  # for checkpoints that are quick
         image_size=size,
         max_epochs=options.epochs,
         batch_size=options.batch_size,
@@ -41,6 +44,8 @@ def train(folder, options):
         checkpoint_dir=folder,
         random_state=0,
     )
+    if options.shards:
+        images = on_disk(folder.parent / "shards", images)
     print(_READY, flush=True)
     simclr.fit(images)
     digest = hashlib.sha256()
@@ -50,6 +55,23 @@ def train(folder, options):
     times = ("seconds", "images_per_second")
     rows = [[v for k, v in row.items() if k not in times] for row in simclr.history_]
     print(json.dumps([digest.hexdigest(), rows]), flush=True)
+
+
+def on_disk(folder, images):
+    """Return images in files, in small windows, with frequent checkpoints."""
+    from sksimclr._engine import checkpoints, order
+
+    sys.path.append(str(Path(__file__).parent.parent))
+    from shards import Shards, write_shards
+
+    checkpoints.SECONDS = 0.1
+    order.RUN_BYTES, order.WINDOW_BYTES = images[:4].nbytes, images[:128].nbytes
+    if folder.exists():
+        return Shards(folder)
+    folder.mkdir()
+    n_shards = 1 + len(images) // 100
+    lengths = [len(part) for part in np.array_split(images, n_shards)]
+    return write_shards(folder, images, lengths)
 
 
 def start(folder):
@@ -106,6 +128,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--shards", action="store_true", help="images on the disk")
     parser.add_argument("--train", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.train:

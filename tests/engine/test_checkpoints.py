@@ -36,7 +36,13 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    LRScheduler,
+)
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     MultiStepLR,
@@ -44,8 +50,10 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+import sksimclr._engine.batch_rows as rows_module
 import sksimclr._engine.checkpoints as module
 from sksimclr._engine.checkpoints import CheckpointFolder
+from sksimclr._machine.processes import Processes
 
 pytestmark = [
     pytest.mark.usefixtures("ctrl_c", "one_thread"),
@@ -323,6 +331,82 @@ def test_losses_of_an_open_epoch_are_saved_as_numbers(images, tmp_path):
     state = module._read_file(tmp_path / "000000-00000002.ckpt")["state"]
     rows = state["open_epoch"]["batches"]
     assert len(rows) == 2 and all(type(row["train_loss"]) is float for row in rows)
+
+
+# Within an epoch
+
+
+@pytest.mark.parametrize("seconds", [0.0, 25.0, 95.0, 1e6])
+def test_checkpoints_are_written_when_the_time_is_over(
+    images, seconds, tmp_path, monkeypatch
+):
+    """After the first batch that ends then, and counted from the last checkpoint."""
+    now, written = [0.0], []
+    monkeypatch.setattr(module, "SECONDS", seconds)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "_write_file", lambda file, _: written.append(file))
+
+    class Wait(Callback):
+        def on_batch_end(self, net, **kwargs):
+            now[0] += 10.0
+
+    make_run(tmp_path, callbacks=[Wait()], checkpoint_every=2).fit(images)
+    within = [1, 2, 3]
+    expected = {  # of epochs of 3 batches of 10 s; those at their ends are counted too
+        0.0: [(e, b) for e in range(3) for b in within] + [(2, 0), (3, 0)],
+        25.0: [(0, 3), (1, 3), (2, 0), (2, 3), (3, 0)],
+        95.0: [(2, 0), (3, 0)],
+        1e6: [(2, 0), (3, 0)],
+    }[seconds]
+    names = sorted(path.name for path in written)
+    assert names == sorted(f"{e:06d}-{b:08d}.ckpt" for e, b in expected)
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_processes_seldom_meet_to_look_at_the_clock(n_processes, monkeypatch):
+    """After 2,000 batches, 10 times or so; never later than after the next batch."""
+    now, met = [0.0], []
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        module, "same_everywhere", lambda value, processes: met.append(1) or value
+    )
+    clock, over = module._Clock(Processes(0, n_processes)), []
+    for batch in range(1, 2001):
+        now[0] += 0.5 if batch < 1500 else 0.3
+        if clock.is_over():
+            over.append(batch)
+            clock.restart()
+    assert over == [1200]
+    assert len(met) < 40
+
+
+def test_state_of_a_long_epoch_stays_small_and_goes_on(images, tmp_path, monkeypatch):
+    """Rows of batches become one; the run that was stopped has the same bits."""
+    monkeypatch.setattr(rows_module, "N_MERGED", 4)
+    params = {"batch_size": 2, "max_epochs": 2, "callbacks": [Scored()]}
+    expected = outcome(make_run(**params).fit(images))
+    stops = (3, 8, 1, 1, 9, 6)
+    simclr, n_batches = fit_with_stops(make_run(tmp_path, **params), images, stops)
+    assert outcome(simclr) == expected and n_batches == 40
+    monkeypatch.setattr(rows_module, "N_MERGED", 512)
+    row = make_run(**params).fit(images).history_[-1]
+    assert simclr.history_[-1]["loss"] == pytest.approx(row["loss"], rel=1e-12)
+    assert simclr.history_[-1]["score"] == pytest.approx(row["score"], rel=1e-12)
+
+
+class Scored(BatchScoring):
+    """A score of each batch, of which an epoch has the mean; and rows that are few."""
+
+    def __init__(self):
+        super().__init__(lambda net, X, y: float(len(net.history)), name="score")
+        self.on_train, self.lower_is_better = True, True
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        """Record the number of the batch."""
+        rows = net.history[-1, "batches"]
+        assert len(rows) < 12 or rows_module.N_MERGED == 512
+        net.history.record_batch("score", rows_module.n_batches_of(rows))
+        net.history.record_batch("odd", np.ones(2))
 
 
 def test_times_go_on_too(images, tmp_path, monkeypatch):

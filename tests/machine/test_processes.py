@@ -44,6 +44,9 @@ def folder(tmp_path_factory):
     ended = torchrun("crash", folder)
     assert ended.returncode != 0 and "SIGKILL" in ended.stderr, ended.stderr[-3000:]
     assert [path.name for path in folder.iterdir()] == ["checkpoints"]
+    parallel_job.write_images(folder / "shards")
+    ended = torchrun("crash_within", folder)
+    assert ended.returncode != 0 and "SIGKILL" in ended.stderr, ended.stderr[-3000:]
     alone = parallel_job.make_run().partial_fit(parallel_job.make_images())
     (folder / "alone.pkl").write_bytes(pickle.dumps(alone))
     ended = torchrun("work", folder)
@@ -98,6 +101,24 @@ def test_two_processes_equal_one_with_the_double_batch(results, name):
     assert len({row["loss"] for row in one["history"]}) == len(one["history"])
 
 
+def test_two_processes_on_shards_equal_one_with_the_double_batch(
+    results, folder, monkeypatch
+):
+    """Shuffled in windows, each process its part of a batch, with sequences."""
+    parallel_job.shrink_windows(monkeypatch.setattr)
+    one = parallel_job.found(parallel_job.fit_shards(folder / "shards", 1))
+    for result in results:
+        assert_close(result["shards"], one, 1e-5)
+    assert len({row["loss"] for row in one["history"]}) == 3
+
+
+def test_a_run_that_crashed_within_an_epoch_goes_on_from_there(results):
+    """By checkpoints after each batch, of which all processes must take part."""
+    for result in results:
+        assert result["within"] == ["000002-00000001.ckpt", "000002-00000002.ckpt"]
+        assert_same(result["resumed within"], results[0]["not stopped"])
+
+
 def test_two_processes_compute_in_bfloat16_as_one_does(results):
     """Statistics of batch normalisation are float32; all within its precision."""
     one = parallel_job.found(parallel_job.fit_bfloat16(n_processes=1))
@@ -108,7 +129,8 @@ def test_two_processes_compute_in_bfloat16_as_one_does(results):
 @pytest.mark.parametrize(
     "name",
     [*(f"equal {name}" for name in parallel_job.EQUAL)]
-    + ["unseeded", "seeded by rank", "resumed", "rest of 3", "stopped", "scored"],
+    + ["unseeded", "seeded by rank", "resumed", "rest of 3", "stopped", "scored"]
+    + ["shards", "not stopped"],
 )
 def test_all_processes_end_with_the_same(results, name):
     """The same bits, whatever is random."""
