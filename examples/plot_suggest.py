@@ -81,10 +81,10 @@ for _ in range(N_ROUNDS):
 # %%
 # And at random
 # -------------
-# Twenty times, other frames are drawn. One archive says little: of eight such draws,
-# half need less than a quarter of the labels that reach the score of 120 at random, but
-# one saves none (``tests/benchmarks/active_labelling.py``). A class that the first
-# labels miss, and that the classifier is sure is another, is found late.
+# Twenty times, other frames are drawn. One archive says little: of ten such draws, half
+# need at most two fifths of the labels that reach the score of 120 at random, one a
+# tenth, and one seven tenths (``tests/benchmarks/active_labelling.py``). A class that
+# the first labels miss, and that the classifier is sure is another, is found late.
 n_labels = BATCH * np.arange(1, N_ROUNDS + 1)
 at_random = np.empty((20, N_ROUNDS))
 for curve in at_random:

@@ -67,8 +67,12 @@ function label(name) {
   const next = after(chosen.at(-1));
   render();
   goTo(isShown(next) ? next : firstShown(next));
-  const what = chosen.length > 1 ? `${chosen.length} frames` : `frame ${chosen[0].number}`;
+  const what = named(chosen);
   say(name ? `Labelled ${name}: ${what}.` : `No label now: ${what}.`);
+}
+
+function named(list) {
+  return list.length > 1 ? `${list.length} frames` : `frame ${list[0].number}`;
 }
 
 function undo() {
@@ -79,7 +83,7 @@ function undo() {
   render();
   const frame = frames.find((each) => keyOf(each) === step[0][0]);
   goTo(isShown(frame) ? frame : firstShown(frame));
-  say(`Undone: ${step.length > 1 ? `${step.length} frames` : `frame ${frame.number}`}.`);
+  say(`Undone: ${named(step.length > 1 ? step : [frame])}.`);
 }
 
 function save() {
@@ -136,6 +140,7 @@ function goTo(frame, takeFocus = document.activeElement.matches(".frame, body"))
   enlarge(current);
   if (!current) return say("No frame is shown: change what to show.");
   current.element.tabIndex = 0;
+  if (document.activeElement === current.element) return; // a click must not scroll
   if (takeFocus) current.element.focus();
   else current.element.scrollIntoView({ block: "nearest" });
 }
@@ -255,13 +260,13 @@ function makeChoices() {
 }
 
 function passes(frame) {
-  const named = (select, name) => select.value === `class ${classes.indexOf(name)}`;
+  const asks = (select, name) => select.value === `class ${classes.indexOf(name)}`;
   const [byLabel, byGuess] = [$("by-label"), $("by-guess")];
   const name = labels.get(keyOf(frame));
-  if (byGuess.value && !named(byGuess, frame.guess)) return false;
+  if (byGuess.value && !asks(byGuess, frame.guess)) return false;
   if (byLabel.value === "none") return name === undefined;
   if (byLabel.value === "some") return name !== undefined;
-  return !byLabel.value || named(byLabel, name);
+  return !byLabel.value || asks(byLabel, name);
 }
 
 function makeClassButtons() {
@@ -303,7 +308,8 @@ function render() {
     item.setAttribute("aria-label", [
       `Frame ${frame.number} of ${frames.length}`, ...whenAndWhere(frame),
       frame.guess === undefined ? "" : `the model says ${guessOf(frame)}`,
-      frame.image ? "" : "missing", name === undefined ? "no label" : `labelled ${name}`,
+      frame.image ? "" : "missing",
+      name === undefined ? "no label" : `labelled ${name}`,
     ].filter(Boolean).join(", "));
   }
   for (const group of document.querySelectorAll(".group")) {
@@ -323,7 +329,8 @@ function enlarge(frame) {
   const label = labels.get(keyOf(frame));
   const facts = {
     Frame: `${frame.number} of ${frames.length}`, Label: label || "none",
-    "The model says": guessOf(frame), Time: frame.time ? `${frame.time} UTC` : "unknown",
+    "The model says": guessOf(frame),
+    Time: frame.time ? `${frame.time} UTC` : "unknown",
     Station: frame.site, Instrument: frame.instrument,
     File: `${frame.file}, frame ${frame.frame}`,
   };

@@ -465,7 +465,8 @@ def test_keys_can_be_turned_off(page):
     page.find("#keys")[0].click()
     page.find(".frame")[3].click()
     page.press("1", "u", "g")
-    assert page.labels() == {} and page.said() == "1 marked."
+    assert page.labels() == {}
+    assert page.said() == "1 marked."
 
 
 def test_filters_show_what_is_asked_for(page):
