@@ -15,7 +15,7 @@ def run(args):
         check_figure(args.figure)
     hour, sites = "magnetic_hour" if args.mlt else "hour", positions(args)
     classes = read_header(args.catalogue)["classes"]
-    where = ["site"] + ["instrument"] * has_instruments(open_rows(args.catalogue))
+    where = ["site"] + ["instrument"] * _has_several_instruments(args.catalogue)
     counts = occurrence(args.catalogue, by=[*where, hour], sites=sites).to_pylist()
     failures = read_failures(args.catalogue).to_pylist()
     data = {
@@ -35,6 +35,15 @@ def run(args):
         lines.append(f"Figure: {args.figure}")
         data["figure"] = args.figure
     return Report(data, "\n".join(line for line in lines if line))
+
+
+def _has_several_instruments(catalogue):
+    """Tell whether a station has more than one, as far as that is known."""
+    if not has_instruments(open_rows(catalogue)):
+        return False
+    rows = occurrence(catalogue, by=["site", "instrument"]).to_pylist()
+    cameras = {(row["site"], row["instrument"]) for row in rows}
+    return len(cameras) > len({site for site, _ in cameras})
 
 
 def _table(counts, classes, keys):

@@ -1,7 +1,6 @@
 """The frames to train on: those with labels, and as many others as memory holds."""
 
 import sys
-import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from sksimclr._images.sky import box_of, field_of_view, square_around
 from sksimclr._preprocessing import AuroraPreprocessor
 from sksimclr.archive import UnreadableFileError, read_frames
 from sksimclr.archive._even_sample import EvenSample
@@ -139,9 +139,10 @@ def _n_that_fit(form):
 
 def _sides_of_result(images, preprocessor):
     """Return height and width of one preprocessed frame."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it may have no contrast
-        return preprocessor.transform(images[:1]).shape[1:3]
+    if preprocessor.size:
+        return preprocessor.size, preprocessor.size
+    field = field_of_view(images.shape[1:3], preprocessor.radius, preprocessor.center)
+    return square_around(box_of(field), field.shape)[2:]
 
 
 def _check_form(images, preprocessor):

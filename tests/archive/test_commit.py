@@ -90,6 +90,7 @@ def rows_of(file, n_rows=3):
         "label": [1] * n_rows,
         "quality": ["good"] * n_rows,
         "model": ["m"] * n_rows,
+        "instrument": [None] * n_rows,
     }
     return pa.table(columns).cast(frame_schema(HEADER))
 
