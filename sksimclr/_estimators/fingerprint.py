@@ -69,6 +69,9 @@ def fit_fingerprint(estimator, images, start=None, sequences=None):
         f"{len(images)} images of shape {images.image_shape}, {images.dtype}, "
         f"{_hash(_blocks(images))}"
     )
+    if images.shard_lengths is not None and len(images.shard_lengths) > 1:
+        lengths = images.shard_lengths  # by which images on a disk are shuffled
+        found["shards"] = f"{len(lengths)}, {_hash([lengths])}"
     if sequences is not None:
         found["sequences"] = f"{sequences.max() + 1}, {_hash([sequences])}"
     if start is not None:

@@ -173,8 +173,10 @@ class FrameStore:
             A shard is damaged.
         """
         rows, *rest = key if isinstance(key, tuple) and key else (key,)
-        if isinstance(rows, slice) or (rows is Ellipsis and not rest):
-            rows = np.arange(len(self))[rows]
+        if rows is Ellipsis and not rest:
+            rows = slice(None)
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
         if isinstance(rows, Integral) and not isinstance(rows, bool):
             return self._read(self._as_rows([rows]))[0][tuple(rest)]
         frames = self._read(self._as_rows(rows))

@@ -33,6 +33,8 @@ def trained(network):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for layer in network.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                layer.reset_parameters()  # the same in every run
             if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 nn.init.uniform_(layer.running_mean, -0.5, 0.5)
                 nn.init.uniform_(layer.running_var, 0.5, 2.0)

@@ -23,6 +23,7 @@ from runs import (
     make_images,
     make_run,
 )
+from shards import Shards
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -319,6 +320,20 @@ def test_lazy_images_count_by_a_sample(rng, tmp_path):
         Image.fromarray(X[0]).save(path)
         found.append(fit_fingerprint(make_run(), as_images([path, path]))["X"])
     assert found[0] == found[1]
+
+
+def test_shards_count(rng, tmp_path):
+    """By which images on a disk are shuffled; a single one is none."""
+    images = rng.integers(0, 256, (6, 5, 5), np.uint8)
+    found = []
+    for name, bounds in (("a", [2]), ("b", [2]), ("c", [3]), ("d", [])):
+        (tmp_path / name).mkdir()
+        for k, part in enumerate(np.split(images, bounds)):
+            np.save(tmp_path / name / f"{k}.npy", part)
+        found.append(fit_fingerprint(make_run(), as_images(Shards(tmp_path / name))))
+    assert found[0] == found[1]
+    assert found[0]["X"] == found[2]["X"] == found[3]["X"]
+    assert found[0]["shards"] != found[2]["shards"] and "shards" not in found[3]
 
 
 def test_start_weights_count():

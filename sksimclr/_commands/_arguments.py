@@ -1,0 +1,74 @@
+"""Arguments that several commands have, and what each command begins with."""
+
+import argparse
+import os
+
+EXIT_CODES = """\
+exit codes: 0 done, 1 error, 2 wrong arguments, 3 done but some files could not be read
+(wholly), 130 stopped by Ctrl-C"""
+path_of = os.path.expanduser  # of "--output=~/x", say, which shells leave as it is
+
+
+def add_command(commands, name, module, summary, examples, after_interrupt=""):
+    """Add a command with the options that all have."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"examples:\n{examples}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=name, module=module, after_interrupt=after_interrupt)
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="write the result to stdout as one JSON object, for scripts",
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error"
+    )
+    return parser
+
+
+def add_files(parser, more=""):
+    parser.add_argument(
+        "files",
+        metavar="FILES",
+        type=path_of,
+        nargs="+",
+        help=f"files of frames, and folders that are searched with all in them{more}",
+    )
+
+
+def add_trust(parser):
+    parser.add_argument(
+        "--trust",
+        metavar="TYPE",
+        action="append",
+        default=[],
+        help="load this type or function that the model names, such as "
+        "my_module.my_encoder; may be given more than once",
+    )
+    parser.add_argument(
+        "--trust-pickle",
+        action="store_true",
+        help="load a model that is a pickle: runs whatever code is in it",
+    )
+
+
+def add_quiet(parser):
+    parser.add_argument(
+        "--quiet", action="store_true", help="show no progress on stderr"
+    )
+
+
+def positive(text):
+    """Return a text as an integer of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1, got {text}")
+    return number
+
+
+positive.__name__ = "integer"  # in what argparse says of "x"
