@@ -139,6 +139,26 @@ def test_frames_without_time_and_site_are_kept(pipeline, tmp_path):
     assert table["site"].to_pylist() == table["date"].to_pylist() == ["unknown"] * 5
 
 
+def test_instruments_have_a_column(pipeline, archive, tmp_path):
+    """Null where nobody knows; catalogues of before have none, and are gone on with."""
+    label(pipeline, archive, tmp_path / "out")
+    found = set(read_catalogue(tmp_path / "out")["instrument"].to_pylist())
+    assert found == {"THEMIS ASI"}
+    header = tmp_path / "out" / "_catalogue.json"
+    header.write_text(header.read_text().replace('"format": 2', '"format": 1'))
+    before = read_catalogue(tmp_path / "out")
+    assert "instrument" not in before.column_names
+    np.save(tmp_path / "a.npy", archives.make_frames())
+    run = label(pipeline, [archive, tmp_path / "a.npy"], tmp_path / "out")
+    assert (run.n_files, run.n_frames) == (1, N_FRAMES)
+    after = read_catalogue(tmp_path / "out")
+    assert after.schema == before.schema
+    assert after.num_rows == before.num_rows + N_FRAMES
+    header.write_text(header.read_text().replace('"format": 1', '"format": 2'))
+    names = read_catalogue(tmp_path / "out")["instrument"].to_pylist()
+    assert names.count(None) == N_FRAMES
+
+
 def test_poor_frames_are_flagged(pipeline, tmp_path):
     """Without contrast or with NaN there is no label; saturated frames have one."""
     images = archives.make_frames(6)

@@ -20,7 +20,7 @@ from sklearn.utils import _safe_indexing
 from tiny import tiny_fine_tuned, tiny_pretrained, tiny_simclr
 
 from sksimclr import AuroraPreprocessor
-from sksimclr.archive import open_frames
+from sksimclr.archive import open_frames, pack_frames
 from sksimclr.archive._schemas import SHARD_KEY
 from sksimclr.model_selection import time_sequences
 
@@ -379,3 +379,19 @@ def test_what_others_put_into_the_folder_is_not_read(copy):
         (copy / place / name).write_bytes(b"no such thing")
     store = open_frames(copy)
     assert (store[:] == before[:]).all() and store.index.equals(before.index)
+
+
+def test_sequences_keep_instruments_apart(tmp_path):
+    """Of one station and minute."""
+    frames = make_frames(4)
+    for name in ("rego-652_6300", "nir-216_8446"):
+        path = tmp_path / "archive" / f"20140310_0600_gill_{name}.pgm"
+        path.parent.mkdir(exist_ok=True)
+        write_pgm(path, frames, frame_times(4))
+    small = AuroraPreprocessor(size=8, dtype="uint8")
+    pack_frames(tmp_path / "archive", tmp_path / "store", preprocessor=small)
+    store = open_frames(tmp_path / "store")
+    names = store.index["instrument"].to_pylist()
+    assert names == ["nir-216, 844.6 nm"] * 4 + ["rego-652, 630.0 nm"] * 4
+    assert len(set(store.sequences[:4])) == len(set(store.sequences[4:])) == 1
+    assert store.sequences[0] != store.sequences[4]
