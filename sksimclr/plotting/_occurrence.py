@@ -249,7 +249,8 @@ class OccurrenceDisplay:
         table = occurrence_of(instrument, catalogue, by=["month", hour], sites=sites)
         number = {name: k for k, name in enumerate(classes)}
         counts = np.zeros((len(classes), 12, 24), np.int64)
-        for row in table.drop_null().to_pylist():
+        known = table.select(["month", hour, "label", "n_frames"]).drop_null()
+        for row in known.to_pylist():
             place = number[row["label"]], row["month"] - 1, row[hour]
             counts[place] += row["n_frames"]
         names = [str(name) for name in classes]

@@ -1203,6 +1203,21 @@ def test_instruments_are_counted_apart(two_instruments):
     }
 
 
+def test_frames_of_unknown_instruments_are_shown(tmp_path):
+    """Most cameras do not say what they are."""
+    times = START + np.arange(3) * MINUTE
+    rows = rows_of("/none.pgm", times, NAMES[:3], "gill")
+    before = write_catalogue(tmp_path / "before", rows)
+    now = write_catalogue(tmp_path / "now", rows)
+    header = now / "_catalogue.json"
+    header.write_text(header.read_text().replace('"format": 1', '"format": 2'))
+    assert occurrence(now, by=["instrument"])["instrument"].null_count == 3
+    found = OccurrenceDisplay.from_catalogue(now, min_frames=1).counts
+    expected = OccurrenceDisplay.from_catalogue(before, min_frames=1).counts
+    assert found.sum() == 3
+    assert_array_equal(found, expected)
+
+
 def test_occurrence_of_two_instruments_asks_for_one(two_instruments):
     """Those of one station are not mixed unless that is asked for."""
     make = OccurrenceDisplay.from_catalogue
