@@ -32,6 +32,7 @@ def add_command(commands, name, module, summary, examples, after_interrupt=""):
 
 
 def add_files(parser, more=""):
+    """Add files and folders of frames; `more` is what else they may be."""
     parser.add_argument(
         "files",
         metavar="FILES",
@@ -42,6 +43,7 @@ def add_files(parser, more=""):
 
 
 def add_trust(parser):
+    """Add what a model may load besides what is safe."""
     parser.add_argument(
         "--trust",
         metavar="TYPE",
@@ -58,6 +60,7 @@ def add_trust(parser):
 
 
 def add_quiet(parser):
+    """Add the option to show no progress."""
     parser.add_argument(
         "--quiet", action="store_true", help="show no progress on stderr"
     )

@@ -9,6 +9,7 @@ from sksimclr._commands._arguments import (
 
 
 def add_review(commands):
+    """Add the command that writes a page to label frames in."""
     parser = add_command(
         commands,
         "review",
@@ -49,6 +50,7 @@ def add_review(commands):
 
 
 def add_summary(commands):
+    """Add the command that counts frames by class."""
     parser = add_command(
         commands,
         "summary",
@@ -81,6 +83,7 @@ def add_summary(commands):
 
 
 def add_keogram(commands):
+    """Add the command that draws a night."""
     parser = add_command(
         commands,
         "keogram",
@@ -166,6 +169,7 @@ def _add_position(parser):
 
 
 def add_info(commands):
+    """Add the command that says what a file or folder holds."""
     parser = add_command(
         commands,
         "info",

@@ -64,8 +64,9 @@ def _put_labels(labels, table, store, names):
         for number, label in frames.items()
     }
     n_labels = len(wanted) + len(lost)
-    for row in _rows_of({name for name, _ in wanted}, store.index):
-        name, number = (store.index.column(c)[row].as_py() for c in ("file", "frame"))
+    index = store.index  # is read anew each time
+    for row in _rows_of({name for name, _ in wanted}, index):
+        name, number = (index.column(c)[row].as_py() for c in ("file", "frame"))
         labels[row] = wanted.pop((name, number), None)
     n_lost = len(wanted) + len(lost)
     if n_lost == n_labels:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from sksimclr.archive._folder import require_pyarrow
 from sksimclr.archive._labeller import Labeller
-from sksimclr.archive._run import run_over
+from sksimclr.archive._run import Run, run_over
 
 
 @dataclass(frozen=True)
-class LabelRun:
+class LabelRun(Run):
     """What a call of `label_archive` did.
 
     Attributes
@@ -33,12 +33,6 @@ class LabelRun:
     >>> run.n_frames / run.seconds
     50.0
     """
-
-    n_files: int
-    n_skipped: int
-    n_frames: int
-    n_failures: int
-    seconds: float
 
 
 def label_archive(

@@ -15,13 +15,13 @@ from sksimclr.archive._folder import STORE, require_pyarrow
 from sksimclr.archive._grouping import by_folder, by_night
 from sksimclr.archive._packed_part import PackedPart
 from sksimclr.archive._quality import GOOD, SATURATED, SHORT
-from sksimclr.archive._run import run_over
+from sksimclr.archive._run import Run, run_over
 
 _QUALITIES = (GOOD, SATURATED, SHORT)
 
 
 @dataclass(frozen=True)
-class PackRun:
+class PackRun(Run):
     """What a call of `pack_frames` did.
 
     Attributes
@@ -46,12 +46,6 @@ class PackRun:
     >>> run.n_frames / run.seconds
     2400.0
     """
-
-    n_files: int
-    n_skipped: int
-    n_frames: int
-    n_failures: int
-    seconds: float
 
 
 def pack_frames(

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import dataclass
 
 from joblib import cpu_count
 from tqdm import tqdm
@@ -14,6 +15,17 @@ from sksimclr.archive._grouping import groups_to_do
 from sksimclr.archive._workers import run_groups
 
 _N_ROUNDS = 4  # the second finds nothing to do, unless somebody else was at work
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run over an archive did; see `LabelRun` and `PackRun`."""
+
+    n_files: int
+    n_skipped: int
+    n_frames: int
+    n_failures: int
+    seconds: float
 
 
 def run_over(files, output, work, *, n_threads, part_bytes, retry_failures, verbose):
