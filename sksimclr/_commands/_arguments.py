@@ -42,6 +42,31 @@ def add_files(parser, more=""):
     )
 
 
+def add_circle(parser, radius="0.85", center="the middle"):
+    """Add where the sky is in a frame; the texts say what is taken by default."""
+    parser.add_argument(
+        "--center",
+        metavar=("ROW", "COLUMN"),
+        type=float,
+        nargs=2,
+        help=f"of the zenith in the frames, pixels (default: {center})",
+    )
+    parser.add_argument(
+        "--radius",
+        metavar="PART",
+        type=float,
+        help="of the field of view, as a part of half the shorter side (default: "
+        f"{radius})",
+    )
+
+
+def circle(args):
+    """Return what was said of the circle, as parameters of `AuroraPreprocessor`."""
+    center = args.center and tuple(args.center)
+    given = {"center": center, "radius": args.radius}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def add_trust(parser):
     """Add what a model may load besides what is safe."""
     parser.add_argument(

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from sksimclr._commands._report import Report, printable, table
-from sksimclr._files.finding import left_out
+from sksimclr._files.finding import search
 from sksimclr.archive import (
-    find_files,
     load_model,
     open_frames,
     read_failures,
@@ -54,10 +53,10 @@ def run(args):
 
 def _folder(path):
     """Say which files of a folder can be read, and which are left out, and why."""
-    files, others = find_files(path), left_out(path)
+    files, others = search(path)
     endings = Counter(
         "".join(file.suffixes[-2:] if file.suffix == ".gz" else file.suffix)
-        for file in files
+        for file in map(Path, files)
     )
     return {
         "kind": "folder",

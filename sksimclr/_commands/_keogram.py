@@ -1,5 +1,6 @@
 """``sksimclr keogram``: a night of a catalogue as a picture."""
 
+from sksimclr._commands._arguments import circle
 from sksimclr._commands._figures import check_figure, positions, write_figure
 from sksimclr._commands._report import Report
 
@@ -15,8 +16,7 @@ def run(args):
         args.date,
         hours=args.hours,
         instrument=args.instrument,
-        center=args.center,
-        radius=args.radius,
+        **circle(args),
         north=args.north,
         edge_elevation=args.edge_elevation,
         mlt=args.mlt,

@@ -1,15 +1,19 @@
 """``sksimclr label`` and ``embed``: a model and files go in, a catalogue comes out."""
 
 import dataclasses
+import math
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from sksimclr._commands._arguments import circle
 from sksimclr._commands._report import SOME_FAILED, Report, run_text
 from sksimclr._machine.memory import keep_freed_memory
+from sksimclr._preprocessing import AuroraPreprocessor
 from sksimclr.archive import label_archive, load_model, read_failures
 
 _PATIENCE = 30  # seconds that a scheduler, or its file, is waited for
@@ -25,6 +29,7 @@ def run(args):
             f"{args.model!r} has no classifier, so it gives embeddings but no labels. "
             "Train one with `sksimclr train --labels`, or use `sksimclr embed`."
         )
+    model = _for_camera(model, args)
     with workers_at(args.scheduler):
         done = label_archive(
             model,
@@ -52,6 +57,35 @@ def _without_classifier(model):
         f"The model is a {type(model).__name__} alone, which gives labels but no "
         "embeddings."
     )
+
+
+def _for_camera(model, args):
+    """Return the model for frames whose circle of sky is another than in training.
+
+    Frames may have another size too: they become as large as those it was trained on.
+    """
+    if not circle(args):
+        return model
+    first = model[0] if isinstance(model, Pipeline) else None
+    if type(first) is not AuroraPreprocessor:
+        raise ValueError(
+            "--center and --radius are for models that begin with an "
+            f"AuroraPreprocessor, {args.model!r} begins with "
+            f"{type(first or model).__name__}."
+        )
+    crop = clone(first).set_params(**circle(args), size=_side(first))
+    return Pipeline([(model.steps[0][0], crop), *model.steps[1:]])
+
+
+def _side(preprocessor):
+    """Return the side of what a preprocessor makes of frames like those in `fit`."""
+    side = math.sqrt(preprocessor._n_features_out)
+    if not side.is_integer():
+        raise ValueError(
+            "--center and --radius are for models of square images, this one was "
+            f"trained on frames of shape {preprocessor.image_shape_}."
+        )
+    return int(side)
 
 
 @contextmanager

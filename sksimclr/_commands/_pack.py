@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from sksimclr._commands._arguments import circle
 from sksimclr._commands._label import workers_at
 from sksimclr._commands._report import SOME_FAILED, Report, run_text
 from sksimclr._preprocessing import AuroraPreprocessor
@@ -15,7 +16,9 @@ def run(args):
         done = pack_frames(
             args.files,
             args.output,
-            preprocessor=AuroraPreprocessor(size=args.size, dtype="uint8"),
+            preprocessor=AuroraPreprocessor(
+                **circle(args), size=args.size, dtype="uint8"
+            ),
             every=args.every,
             per_night=args.per_night,
             n_threads=args.threads,

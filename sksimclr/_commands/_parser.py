@@ -5,6 +5,7 @@ from importlib import import_module
 
 from sksimclr._commands._arguments import (
     EXIT_CODES,
+    add_circle,
     add_command,
     add_files,
     add_quiet,
@@ -92,6 +93,7 @@ def _add_archive(parser):
         "model", metavar="MODEL", type=path_of, help="file of a fitted pipeline"
     )
     _add_run(parser, "catalogue")
+    add_circle(parser, "as in training", "as in training")
     add_trust(parser)
 
 
@@ -147,6 +149,7 @@ def _add_pack(commands):
         default=64,
         help="side of the frames in the store (default: 64)",
     )
+    add_circle(parser)
     parser.add_argument(
         "--every",
         metavar="N",
@@ -200,14 +203,8 @@ def _add_train(commands):
         help="table with the columns file, label and maybe frame (counted from 0, by "
         "default 0); without it, the model gives embeddings but no labels",
     )
+    _add_frames(parser)
     _add_recipe(parser)
-    parser.add_argument(
-        "--max-frames",
-        metavar="N",
-        type=positive,
-        help="train on N frames that are spread evenly over all, and on the labelled "
-        "ones (default: as many as 2 GiB hold, 8192 of 256 x 256 pixels)",
-    )
     parser.add_argument(
         "--checkpoint",
         metavar="DIR",
@@ -229,6 +226,26 @@ def _add_train(commands):
         help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)",
     )
     add_quiet(parser)
+
+
+def _add_frames(parser):
+    """Add what becomes of the frames to train on."""
+    add_circle(parser)
+    parser.add_argument(
+        "--size",
+        metavar="PIXELS",
+        type=positive,
+        help="reduce all frames to squares of this side, so that those of several "
+        "cameras can be learnt from (default: only frames of more than four times "
+        "--image-size, to that; all of one shape)",
+    )
+    parser.add_argument(
+        "--max-frames",
+        metavar="N",
+        type=positive,
+        help="train on N frames that are spread evenly over all, and on the labelled "
+        "ones (default: as many as 2 GiB hold, 8192 of 256 x 256 pixels)",
+    )
 
 
 def _add_recipe(parser):

@@ -1,6 +1,7 @@
 """The arguments of commands that look at what is there."""
 
 from sksimclr._commands._arguments import (
+    add_circle,
     add_command,
     add_trust,
     path_of,
@@ -47,6 +48,7 @@ def add_review(commands):
         help="table of what is labelled already: these frames are not shown, and are "
         "part of the table that the page saves",
     )
+    add_circle(parser)
 
 
 def add_summary(commands):
@@ -134,20 +136,7 @@ def _add_sky(parser):
         help="where magnetic north is in the frames, degrees anticlockwise from the "
         "top (default: known for THEMIS; else from top to bottom)",
     )
-    parser.add_argument(
-        "--center",
-        metavar=("ROW", "COLUMN"),
-        type=float,
-        nargs=2,
-        help="of the zenith, pixels (default: the middle)",
-    )
-    parser.add_argument(
-        "--radius",
-        metavar="PART",
-        type=float,
-        default=0.85,
-        help="of the field of view, as a part of half the shorter side (default: 0.85)",
-    )
+    add_circle(parser)
     parser.add_argument(
         "--edge-elevation",
         metavar="DEGREES",

@@ -84,6 +84,21 @@ def failures_text(failures):
     return "\n".join(lines)
 
 
+def left_out_line(numbers):
+    """Return a line that says what was not taken of folders.
+
+    Parameters
+    ----------
+    numbers : dict of str to int
+        Of files, for each reason.
+    """
+    from sksimclr._files.finding import left_out_text  # imports numpy
+
+    n, why = sum(numbers.values()), printable(left_out_text(numbers))
+    which = f"{n} file{'s' * (n > 1)} of the folders {'are' if n > 1 else 'is'}"
+    return f"{which} left out: {why}. `sksimclr info FOLDER` counts them for each."
+
+
 def duration(seconds):
     """Return a duration as people say it.
 
@@ -125,6 +140,8 @@ def run_text(done, verb, place, output, failures):
         ]
         if done.n_skipped:
             lines.append(f"An earlier run had done {done.n_skipped} files.")
+    if done.left_out:
+        lines.append(left_out_line(done.left_out))
     lines.append(f"{place.capitalize()}: {output}")
     if failures:
         lines.append(failures_text(failures))

@@ -1,8 +1,10 @@
 """``sksimclr review``: a page in which frames are labelled, for ``train --labels``."""
 
+from sksimclr._commands._arguments import circle
 from sksimclr._commands._labels import read_labels
 from sksimclr._commands._report import SOME_FAILED, Report, failures_text
 from sksimclr._files.file_names import as_path, as_text
+from sksimclr._preprocessing import AuroraPreprocessor
 from sksimclr.archive._catalogue import read_files
 from sksimclr.archive._review import make_page
 
@@ -10,7 +12,13 @@ from sksimclr.archive._review import make_page
 def run(args):
     """Write the page."""
     labels = _labels(args) if args.labels else []
-    n_frames, gone = make_page(args.catalogue, args.output, args.number, labels)
+    n_frames, gone = make_page(
+        args.catalogue,
+        args.output,
+        args.number,
+        labels,
+        AuroraPreprocessor(**circle(args)),
+    )
     data = {
         "page": args.output,
         "n_frames": n_frames,

@@ -12,15 +12,24 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from sksimclr._commands._arguments import circle
 from sksimclr._commands._estimate import estimate, night_groups
 from sksimclr._commands._labels import read_labels
-from sksimclr._commands._report import SOME_FAILED, Report, duration, failures_text
+from sksimclr._commands._report import (
+    SOME_FAILED,
+    Report,
+    duration,
+    failures_text,
+    left_out_line,
+)
 from sksimclr._commands._stored_frames import is_store, stored_training_frames
 from sksimclr._commands._training_frames import read_training_frames
+from sksimclr._files.finding import search
 from sksimclr._machine.device import resolve_device
 from sksimclr._machine.memory import keep_freed_memory
+from sksimclr._preprocessing import AuroraPreprocessor
 from sksimclr._simclr import SimCLRTransformer
-from sksimclr.archive import find_files, save_model
+from sksimclr.archive import save_model
 from sksimclr.recipes import QUICK
 
 _RECIPES = {
@@ -37,7 +46,7 @@ def run(args):
     device = resolve_device(args.device)
     checkpoints = Path(args.checkpoint or f"{output}.checkpoint")
     simclr = _transformer(args, checkpoints)
-    frames, n_files = _frames(args, simclr.image_size)
+    frames, n_files, left_out = _frames(args, simclr.image_size)
     if args.labels:
         _check_classes(frames)
     if not args.quiet:
@@ -54,30 +63,33 @@ def run(args):
     save_model(make_pipeline(*steps), output)
     if args.checkpoint is None:
         _remove(checkpoints)
-    return _report(args, steps, frames, found, time.monotonic() - began)
+    return _report(args, steps, frames, left_out, found, time.monotonic() - began)
 
 
 def _frames(args, image_size):
-    """Return the frames to train on, and how many files there are."""
+    """Return the frames to train on, how many files there are, and are left out."""
     if any(map(is_store, args.files)):
-        if len(args.files) > 1 or args.max_frames:
+        if len(args.files) > 1 or args.max_frames or args.size or circle(args):
             raise ValueError(
                 "A frame store is trained on as it is: give its folder alone, without "
-                "--max-frames. Which frames it has, `sksimclr pack` decides, by "
-                "--every and --per-night."
+                "--max-frames, --size, --center and --radius. Which frames it has, and "
+                "what was made of them, `sksimclr pack` decides."
             )
         frames = stored_training_frames(args.files[0], args.labels)
-        return frames, frames.n_files
-    files = find_files(args.files)
+        return frames, frames.n_files, {}
+    paths, others = search(args.files)
+    files = [Path(path) for path in paths]
     labels = read_labels(args.labels, files) if args.labels else {}
     frames = read_training_frames(
         files,
         labels,
+        preprocessor=AuroraPreprocessor(**circle(args), size=args.size),
         image_size=image_size,
         max_frames=args.max_frames,
         quiet=args.quiet,
     )
-    return frames, len(files)
+    left_out = {reason: len(names) for reason, names in others.items()}
+    return frames, len(files), left_out
 
 
 def _check_output(path):
@@ -163,7 +175,7 @@ def _say_what_is_trained(simclr, frames, n_files, device):
     )
 
 
-def _report(args, steps, frames, found, seconds):
+def _report(args, steps, frames, left_out, found, seconds):
     """Return what was done."""
     has_labels = len(steps) == 3
     classes = steps[2].classes_.tolist() if has_labels else None
@@ -177,6 +189,7 @@ def _report(args, steps, frames, found, seconds):
         "loss": steps[1].history_[-1]["loss"],
         "estimate": dataclasses.asdict(found) if found else None,
         "failures": frames.failures,
+        "left_out": left_out,
         "seconds": seconds,
     }
     lines = [
@@ -188,6 +201,8 @@ def _report(args, steps, frames, found, seconds):
         lines.append(_estimate_text(found))
     else:
         lines.append("It gives embeddings; labels need a table: --labels CSV.")
+    if left_out:
+        lines.append(left_out_line(left_out))
     if frames.failures:
         lines.append(failures_text(frames.failures))
     return Report(data, "\n".join(lines), SOME_FAILED if frames.failures else 0)

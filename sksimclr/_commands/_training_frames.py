@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from tqdm import tqdm
 
 from sksimclr._images.sky import box_of, field_of_view, square_around
@@ -52,7 +53,9 @@ class TrainingFrames:
     failures: list
 
 
-def read_training_frames(files, labels, *, image_size, max_frames=None, quiet=False):
+def read_training_frames(
+    files, labels, *, preprocessor, image_size, max_frames=None, quiet=False
+):
     """Read and preprocess frames to train on.
 
     Parameters
@@ -60,9 +63,11 @@ def read_training_frames(files, labels, *, image_size, max_frames=None, quiet=Fa
     files : list of Path
     labels : dict of Path to dict of int to Label
         All these frames are kept, unless there is nothing in them to label.
+    preprocessor : AuroraPreprocessor
+        With a size, it takes frames of all shapes.
     image_size : int
-        Side of the images to learn from, in pixels. Frames whose sides are more than
-        four times as long are reduced to that: crops need some of it.
+        Side of the images to learn from, in pixels. Without a size, frames whose sides
+        are more than four times as long are reduced to that: crops need some of it.
     max_frames : int, default=None
         Of the others, an even part is kept so that there are at most so many in all. By
         default, as many as 2 GiB hold.
@@ -79,19 +84,21 @@ def read_training_frames(files, labels, *, image_size, max_frames=None, quiet=Fa
         There is no frame to train on; or a label is that of a frame that a file does
         not have.
     """
-    most, failures, kept, preprocessor = max_frames, [], None, None
+    most, failures, kept = max_frames, [], None
+    any_shape = preprocessor.size is not None
     read = _few_files(files, labels, most)
     for path in tqdm(read, "reading", disable=quiet):
         try:
             frames = read_frames(path)
-            if preprocessor is None and len(frames):
-                preprocessor = _preprocessor(frames.images, image_size)
+            if kept is None and len(frames):
+                if not any_shape:
+                    preprocessor = _fitted(preprocessor, frames.images, image_size)
                 form = _sides_of_result(frames.images, preprocessor)
                 most = most or _n_that_fit(form)
                 n_labels = sum(map(len, labels.values()))
                 kept = EvenSample(max(most, n_labels), form)
             if len(frames):
-                _check_form(frames.images, preprocessor)
+                _check_form(frames.images, preprocessor, any_shape)
         except (UnreadableFileError, OSError) as error:
             failures.append({"file": str(path), "n_frames": 0, "reason": str(error)})
             continue
@@ -126,11 +133,11 @@ def _few_files(files, labels, most):
     return [f for k, f in enumerate(files) if k in places or f in labels]
 
 
-def _preprocessor(images, image_size):
-    """Return one that reduces frames like these if they are large."""
+def _fitted(preprocessor, images, image_size):
+    """Return it for frames of this shape, which it reduces if they are large."""
     largest = _SIZES * image_size
     size = largest if min(images.shape[1:3]) > largest else None
-    return AuroraPreprocessor(size=size).fit(images)
+    return clone(preprocessor).set_params(size=size).fit(images)
 
 
 def _n_that_fit(form):
@@ -145,16 +152,24 @@ def _sides_of_result(images, preprocessor):
     return square_around(box_of(field), field.shape)[2:]
 
 
-def _check_form(images, preprocessor):
+def _check_form(images, preprocessor, any_shape):
     """Raise an UnreadableFileError if frames are of another size than the first ones.
 
     They may have other colours: all become grey.
     """
-    expected, found = preprocessor.image_shape_[:2], images.shape[1:3]
+    found = images.shape[1:3]
+    if any_shape:
+        try:
+            field_of_view(found, preprocessor.radius, preprocessor.center)
+        except ValueError as error:
+            raise UnreadableFileError(str(error)) from error
+        return
+    expected = preprocessor.image_shape_[:2]
     if tuple(expected) != tuple(found):
         raise UnreadableFileError(
             f"expected frames of {expected[0]} x {expected[1]} pixels, as the first "
-            f"file has, got {found[0]} x {found[1]}; train on files of one camera"
+            f"file has, got {found[0]} x {found[1]}; train on files of one camera, or "
+            "reduce all frames to one size: --size"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +14,10 @@ from sksimclr._files.readers import known_readers
 _COMPRESSED = (".gz", ".fz")
 _VERSION = re.compile(r"[_-]v(\d{1,3})(?=\.)")
 _COPY = re.compile(r"(?: ?\(\d+\)| - copy| copy)(?=\.)")  # as file managers name them
-_STORE = "_store.json"  # what a store of frames is known by
+_OURS = {  # what folders that were made of frames are known by
+    "_store.json": "a store of frames",
+    "_catalogue.json": "a catalogue",
+}
 
 
 def find_files(
@@ -34,7 +37,7 @@ def find_files(
           and bias frames, THEMIS's ``_wide_`` variants;
         - those that the same folder has compressed too (``.pgm`` beside ``.pgm.gz``),
           in a later version (``_v01`` beside ``_v02``), or without ``(1)`` in the name;
-        - all in a store of `pack_frames`.
+        - all in a store of `pack_frames` or a catalogue of `label_archive`.
 
     Returns
     -------
@@ -64,41 +67,52 @@ def find_files(
 
 def find_paths(where: Any) -> list[str]:
     """Find files like :func:`find_files`, as texts, which takes a third of the time."""
+    return search(where)[0]
+
+
+def search(where: Any) -> tuple[list[str], dict[str, list[str]]]:
+    """Find files like :func:`find_files`, and those of folders that it leaves out.
+
+    Returns
+    -------
+    found : list of str
+        Absolute paths, sorted.
+    left_out : dict of str to list of str
+        Absolute paths for each reason, such as "a keogram", both in order.
+    """
     one = isinstance(where, (str, os.PathLike))
     found: set[str] = set()
+    others: dict[str, set[str]] = {}
     for path in [where] if one else where:
         path = absolute(path)
         if os.path.isdir(path):
-            found.update(path for path, reason in _in_folder(path) if not reason)
+            for file, reason in _in_folder(path):
+                (others.setdefault(reason, set()) if reason else found).add(file)
         elif os.path.exists(path):
             found.add(path)
         else:
             raise FileNotFoundError(f"There is no file or folder {path!r}.")
     if not found:
+        numbers = {reason: len(paths) for reason, paths in others.items()}
+        why = f" Left out: {left_out_text(numbers)}." if others else ""
         raise ValueError(
             f"No file to read in {where!r}. Looked for names that end in "
-            f"{', '.join(sorted(known_readers()))}, in all folders of it."
+            f"{', '.join(sorted(known_readers()))}, in all folders of it.{why}"
         )
-    return sorted(found)
+    named = {reason: sorted(others[reason] - found) for reason in sorted(others)}
+    return sorted(found), {reason: paths for reason, paths in named.items() if paths}
 
 
-def left_out(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Return the files of a folder that :func:`find_files` leaves out, by the reason.
+def left_out_text(numbers: Mapping[str, int]) -> str:
+    """Return how many files are left out for each reason, in words.
 
-    Parameters
-    ----------
-    folder : path-like
-
-    Returns
-    -------
-    dict of str to list of str
-        Absolute paths for each reason, such as "a keogram", both in order.
+    Examples
+    --------
+    >>> left_out_text({"a keogram": 1, "no reader for .txt": 2})
+    '2 no reader for .txt, 1 a keogram'
     """
-    found: dict[str, list[str]] = {}
-    for path, reason in _in_folder(absolute(folder)):
-        if reason:
-            found.setdefault(reason, []).append(path)
-    return {reason: sorted(found[reason]) for reason in sorted(found)}
+    order = sorted(numbers, key=lambda reason: (-numbers[reason], reason))
+    return ", ".join(f"{numbers[reason]} {reason}" for reason in order)
 
 
 def _in_folder(top: str) -> Iterator[tuple[str, str]]:
@@ -113,9 +127,10 @@ def _in_folder(top: str) -> Iterator[tuple[str, str]]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        if _STORE in names:  # frames of others that were packed
+        made = _OURS.keys() & names
+        if made:
             folders.clear()
-            yield os.path.join(folder, _STORE), "a store of frames"
+            yield from ((os.path.join(folder, name), _OURS[name]) for name in made)
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         lower = {name: name.lower() for name in names}

@@ -23,6 +23,8 @@ class LabelRun(Run):
         Files of this run that could not be read, or not wholly; see `read_failures`.
     seconds : float
         Time taken.
+    left_out : dict of str to int, default={}
+        How many files of the folders were not taken, for each reason; see `find_files`.
 
     Examples
     --------

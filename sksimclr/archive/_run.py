@@ -2,13 +2,13 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from joblib import cpu_count
 from tqdm import tqdm
 
 from sksimclr._files.file_names import absolute, as_text
-from sksimclr._files.finding import find_paths
+from sksimclr._files.finding import search
 from sksimclr.archive._commit import forget_unread, put_right
 from sksimclr.archive._folder import locked, start
 from sksimclr.archive._grouping import groups_to_do
@@ -26,6 +26,7 @@ class Run:
     n_frames: int
     n_failures: int
     seconds: float
+    left_out: dict = field(default_factory=dict)
 
 
 def run_over(files, output, work, *, n_threads, part_bytes, retry_failures, verbose):
@@ -41,7 +42,8 @@ def run_over(files, output, work, *, n_threads, part_bytes, retry_failures, verb
         What a `LabelRun` and a `PackRun` say.
     """
     began = time.monotonic()
-    paths, folder, kind = find_paths(files), absolute(output), work.kind
+    folder, kind = absolute(output), work.kind
+    paths, others = search(files)
     with locked(folder, kind):
         parts, n_to_do = [], []
         for _ in range(_N_ROUNDS):
@@ -68,6 +70,7 @@ def run_over(files, output, work, *, n_threads, part_bytes, retry_failures, verb
         "n_frames": sum(part.n_frames for part in parts),
         "n_failures": sum(part.n_failures for part in parts),
         "seconds": time.monotonic() - began,
+        "left_out": {reason: len(names) for reason, names in others.items()},
     }
 
 

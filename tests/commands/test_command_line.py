@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -426,7 +427,7 @@ def interrupted_when(condition):
 
 def kept_frames(paths, labels=None, **options):
     """Return what is kept of files, without progress."""
-    options = {"image_size": 64} | options
+    options = {"image_size": 64, "preprocessor": AuroraPreprocessor()} | options
     return read_training_frames(paths, labels or {}, quiet=True, **options)
 
 
@@ -482,6 +483,38 @@ def test_frames_fit_in_memory_by_default(tmp_path, monkeypatch):
     frames = kept_frames(paths, max_frames=3)
     minutes = (frames.times - frames.times.min()) // np.timedelta64(1, "m")
     assert sorted(minutes.tolist()) == [0, 4, 8]
+
+
+@pytest.mark.usefixtures("tiny_recipe")
+def test_cameras_of_several_shapes_are_learnt_from(tmp_path, capsys):
+    """With a size, which the model keeps; without, the second camera is a failure."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name, side in (("a", 24), ("b", 40)):
+        images = make_aurora(4, size=side, random_state=0).images
+        write_pgm(folder / f"{name}.pgm", images, frame_times(4))
+    assert train([folder], tmp_path / "one.skops") == 3
+    assert "of one camera, or reduce all frames to one size" in capsys.readouterr().out
+    circle = ("--size", 20, "--radius", 0.5, "--center", 11, 13)
+    assert train([folder], tmp_path / "both.skops", *circle) == 0
+    model = load_model(tmp_path / "both.skops", trusted=[FACTORY])
+    expected = AuroraPreprocessor(0.5, center=(11, 13), size=20)
+    assert model[0].get_params() == expected.get_params()
+    assert model.transform(images).shape == (4, 8)  # also of 40 pixels
+
+
+def test_frames_are_reduced_to_the_size_that_is_asked_for(tmp_path):
+    """Each by its own shape, as the preprocessor alone does; others are named."""
+    crop, paths, expected = AuroraPreprocessor(size=12, center=(30, 20)), [], []
+    for side in (48, 64, 16):  # of which the last has nothing within the circle
+        images = make_aurora(3, size=side, random_state=0).images
+        paths.append(write_pgm(tmp_path / f"{side}.pgm", images, frame_times(3)))
+        if side > 16:
+            expected.append(AuroraPreprocessor(**crop.get_params()).transform(images))
+    frames = kept_frames(paths, preprocessor=crop)
+    assert_array_equal(frames.images, np.concatenate(expected))
+    (failure,) = frames.failures
+    assert failure["file"] == str(paths[2]) and "No pixel" in failure["reason"]
 
 
 @pytest.mark.usefixtures("tiny_recipe")
@@ -820,6 +853,59 @@ def test_label_writes_what_label_archive_does(
     assert "Nothing to do: the catalogue has all 3 files" in capsys.readouterr().out
 
 
+def test_circle_of_another_camera(pipe, model, tmp_path, capsys):
+    """Its frames become as large as those in training; the rest is the same model."""
+    size = pipe[0].image_shape_[0]
+    images = make_aurora(4, size=2 * size, random_state=0).images
+    path = write_pgm(tmp_path / "a.pgm", images, frame_times(4))
+    words = ("label", model, path, "--trust", FACTORY, "--quiet")
+    assert call(*words, "-o", tmp_path / "none") == 3
+    capsys.readouterr()
+    circle = ("--radius", "0.7", "--center", size - 2, size + 1)
+    assert call(*words, *circle, "-o", tmp_path / "out") == 0
+    crop = AuroraPreprocessor(0.7, center=(size - 2, size + 1), size=size)
+    expected = pipe[1:].predict(crop.transform(images))
+    found = read_catalogue(tmp_path / "out")["label"].to_pylist()
+    assert found == expected.tolist()
+    assert call(*words, *circle[:2], "-o", tmp_path / "out") == 1
+    assert "was begun with model=" in capsys.readouterr().err
+
+
+def test_circle_needs_a_preprocessor(files, tmp_path, capsys):
+    """Whose circle it is."""
+    images = read_frames(files[0]).images
+    alone = SimCLRTransformer(tiny_encoder, image_size=33, max_epochs=0).fit(images)
+    save_model(alone, tmp_path / "m.skops")
+    words = ("embed", tmp_path / "m.skops", *files, "--trust", FACTORY)
+    assert call(*words, "-o", tmp_path / "out", "--radius", 0.5) == 1
+    assert "begins with SimCLRTransformer" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tiny_recipe")
+def test_what_is_left_out_of_folders_is_said(model, files, tmp_path, capsys):
+    """By train, label and pack, in words and in JSON, with the number of each kind."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    shutil.copy(files[0], folder)
+    others = ("keogram.png", "readme.txt", "notes.txt", "20140310_0600_gill_mask.pgm")
+    for name in others:
+        (folder / name).touch()
+    expected = {"a keogram": 1, "a mask": 1, "no reader for .txt": 2}
+    commands = (
+        ("train", folder, *FAST, "-o", tmp_path / "m.skops"),
+        ("label", model, folder, "--trust", FACTORY, "-o", tmp_path / "catalogue"),
+        ("pack", folder, "-o", tmp_path / "store"),
+    )
+    for command in commands:
+        assert call(*command) == 0
+        said = capsys.readouterr().out
+        assert "4 files of the folders are left out: 2 no reader for .txt, 1 a" in said
+    again = tmp_path / "again.skops"
+    for command in (("train", folder, *FAST, "-o", again), *commands[1:]):
+        assert call(*command, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["left_out"] == expected
+
+
 def test_embeddings_with_and_without_labels(pipe, model, files, tmp_path):
     """Those of the pipeline, rounded to half precision."""
     assert label(model, *files, "-o", tmp_path / "a", "--embeddings") == 0
@@ -900,6 +986,7 @@ def test_json_is_all_there_is_on_stdout(model, files, tmp_path, capsys):
         "n_skipped": 0,
         "n_frames": 12,
         "n_failures": 0,
+        "left_out": {},
         "failures": [],
     }
     assert "3/3" in captured.err

@@ -1,11 +1,14 @@
 """``sksimclr review``: a page of a catalogue, and rounds of labels."""
 
+import base64
 import csv
+import io
 import json
 import re
 
 import pytest
-from archives import fitted_pipeline, write_archive
+from archives import SIZE, fitted_pipeline, write_archive
+from PIL import Image
 
 from sksimclr.__main__ import main
 from sksimclr.archive import label_archive, read_catalogue, suggest
@@ -89,3 +92,12 @@ def test_mistakes_are_named(folder, capsys):
     assert main(["review", "files", "-o", "review.html"]) == 1
     assert "is no catalogue" in capsys.readouterr().err
     assert not (folder / "review.html").exists()
+
+
+def test_pictures_show_the_circle_that_is_asked_for(folder):
+    """Of 16 pixels: the pixels within it, and nothing else."""
+    assert review("--radius", "0.5", "--center", "6", "9") == 0
+    url = data_of(folder)["frames"][0]["image"].partition(",")[2]
+    with Image.open(io.BytesIO(base64.b64decode(url))) as picture:
+        side = 2 * int(0.5 * SIZE / 2) + 1
+        assert picture.size == (side, side)

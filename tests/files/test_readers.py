@@ -21,7 +21,7 @@ from PIL import Image
 
 from sksimclr._files import readers
 from sksimclr._files.file_names import instrument_of, not_of_the_sky, site_and_time
-from sksimclr._files.finding import find_paths, left_out
+from sksimclr._files.finding import find_paths, search
 from sksimclr._files.readers import reader_for
 from sksimclr.archive import (
     Frames,
@@ -377,7 +377,7 @@ def test_each_frame_counts_once(tmp_path):
         "README",
     )
     assert find_files(tmp_path) == sorted(set(kept) - {tmp_path / "c_v9.png"}, key=str)
-    found = left_out(tmp_path)
+    _, found = search(tmp_path)
     assert {reason: len(paths) for reason, paths in found.items()} == {
         "a copy": 3,
         "a keogram": 1,
