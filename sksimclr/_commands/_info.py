@@ -7,6 +7,7 @@ import numpy as np
 
 from sksimclr._commands._report import Report, printable, table
 from sksimclr._files.finding import search
+from sksimclr._files.readers import suffix_of
 from sksimclr.archive import (
     load_model,
     open_frames,
@@ -54,10 +55,7 @@ def run(args):
 def _folder(path):
     """Say which files of a folder can be read, and which are left out, and why."""
     files, others = search(path)
-    endings = Counter(
-        "".join(file.suffixes[-2:] if file.suffix == ".gz" else file.suffix)
-        for file in map(Path, files)
-    )
+    endings = Counter(map(suffix_of, files))
     return {
         "kind": "folder",
         "n_files": len(files),

@@ -235,9 +235,8 @@ def _add_frames(parser):
         "--size",
         metavar="PIXELS",
         type=positive,
-        help="reduce all frames to squares of this side, so that those of several "
-        "cameras can be learnt from (default: only frames of more than four times "
-        "--image-size, to that; all of one shape)",
+        help="make squares of this side of all frames (default: of frames of several "
+        "shapes, as large as most, and of those of more than four times --image-size)",
     )
     parser.add_argument(
         "--max-frames",

@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from sksimclr.model_selection import time_sequences
 
 _MOST_BYTES = 2 << 30  # of preprocessed frames, unless their number is given
 _BLOCK_BYTES = 64 << 20  # of raw frames that are preprocessed together
+_N_LOOKED_AT = 16  # files, of which the shapes of frames are known beforehand
 _SIZES = 4  # a frame is at most as many times as large as the images to learn from
 
 
@@ -64,10 +66,11 @@ def read_training_frames(
     labels : dict of Path to dict of int to Label
         All these frames are kept, unless there is nothing in them to label.
     preprocessor : AuroraPreprocessor
-        With a size, it takes frames of all shapes.
+        With a size, it takes frames of all shapes. Without, it gets one if frames of a
+        few files differ in theirs, or are large.
     image_size : int
-        Side of the images to learn from, in pixels. Without a size, frames whose sides
-        are more than four times as long are reduced to that: crops need some of it.
+        Side of the images to learn from, in pixels. Frames whose sides are more than
+        four times as long are large, and reduced to that: crops need some of it.
     max_frames : int, default=None
         Of the others, an even part is kept so that there are at most so many in all. By
         default, as many as 2 GiB hold.
@@ -85,26 +88,24 @@ def read_training_frames(
         not have.
     """
     most, failures, kept = max_frames, [], None
-    any_shape = preprocessor.size is not None
+    if preprocessor.size is None:
+        preprocessor = _for_shapes(_shapes(files), preprocessor, image_size, quiet)
     read = _few_files(files, labels, most)
     for path in tqdm(read, "reading", disable=quiet):
         try:
             frames = read_frames(path)
-            if kept is None and len(frames):
-                if not any_shape:
-                    preprocessor = _fitted(preprocessor, frames.images, image_size)
-                form = _sides_of_result(frames.images, preprocessor)
-                most = most or _n_that_fit(form)
-                n_labels = sum(map(len, labels.values()))
-                kept = EvenSample(max(most, n_labels), form)
             if len(frames):
-                _check_form(frames.images, preprocessor, any_shape)
+                _check_form(frames.images, preprocessor)
         except (UnreadableFileError, OSError) as error:
             failures.append({"file": str(path), "n_frames": 0, "reason": str(error)})
             continue
         if frames.damage:
             failure = {"n_frames": len(frames), "reason": frames.damage}
             failures.append({"file": str(path)} | failure)
+        if kept is None and len(frames):
+            form = _sides_of_result(frames.images, preprocessor)
+            most = most or _n_that_fit(form)
+            kept = EvenSample(max(most, sum(map(len, labels.values()))), form)
         if len(frames):
             _add(frames, labels.get(path, {}), path, preprocessor, kept)
     if kept is None or kept.n == 0:
@@ -133,11 +134,35 @@ def _few_files(files, labels, most):
     return [f for k, f in enumerate(files) if k in places or f in labels]
 
 
-def _fitted(preprocessor, images, image_size):
-    """Return it for frames of this shape, which it reduces if they are large."""
-    largest = _SIZES * image_size
-    size = largest if min(images.shape[1:3]) > largest else None
-    return clone(preprocessor).set_params(size=size).fit(images)
+def _shapes(files):
+    """Return the shapes of the frames of a few files, evenly spread over all."""
+    places = np.linspace(0, len(files) - 1, min(_N_LOOKED_AT, len(files))).astype(int)
+    shapes = []
+    for number, path in enumerate([*(files[k] for k in places), *files]):
+        if shapes and number >= len(places):
+            break
+        with suppress(UnreadableFileError, OSError):
+            shapes.append(read_frames(path).images.shape[1:3])
+    return shapes
+
+
+def _for_shapes(shapes, preprocessor, image_size, quiet):
+    """Return a preprocessor for frames of these shapes, which reduces large ones.
+
+    It is fitted to a shape if there is one alone. If there are several, all become as
+    large as most: one thumbnail among them makes no thumbnails of all.
+    """
+    preprocessor, largest = clone(preprocessor), _SIZES * image_size
+    sides = sorted(map(min, shapes))
+    usual = sides[len(sides) // 2] if sides else largest
+    if len(set(shapes)) <= 1:
+        preprocessor.set_params(size=largest if usual > largest else None)
+        return preprocessor.fit(np.zeros((1, *shapes[0]))) if shapes else preprocessor
+    size = min(largest, usual)
+    if not quiet:
+        named = ", ".join(f"{height} x {width}" for height, width in sorted({*shapes}))
+        print(f"frames of {named} pixels become {size} x {size}", file=sys.stderr)
+    return preprocessor.set_params(size=size)
 
 
 def _n_that_fit(form):
@@ -152,13 +177,13 @@ def _sides_of_result(images, preprocessor):
     return square_around(box_of(field), field.shape)[2:]
 
 
-def _check_form(images, preprocessor, any_shape):
-    """Raise an UnreadableFileError if frames are of another size than the first ones.
+def _check_form(images, preprocessor):
+    """Raise an UnreadableFileError if the preprocessor cannot take such frames.
 
-    They may have other colours: all become grey.
+    They may have any colours: all become grey.
     """
     found = images.shape[1:3]
-    if any_shape:
+    if not hasattr(preprocessor, "image_shape_"):
         try:
             field_of_view(found, preprocessor.radius, preprocessor.center)
         except ValueError as error:
@@ -167,8 +192,8 @@ def _check_form(images, preprocessor, any_shape):
     expected = preprocessor.image_shape_[:2]
     if tuple(expected) != tuple(found):
         raise UnreadableFileError(
-            f"expected frames of {expected[0]} x {expected[1]} pixels, as the first "
-            f"file has, got {found[0]} x {found[1]}; train on files of one camera, or "
+            f"expected frames of {expected[0]} x {expected[1]} pixels, as other files "
+            f"have, got {found[0]} x {found[1]}; train on files of one camera, or "
             "reduce all frames to one size: --size"
         )
 

@@ -216,7 +216,7 @@ class _InstalledReader:
         return frames
 
 
-def _suffix_of(path: AnyPath) -> str | None:
+def suffix_of(path: AnyPath) -> str | None:
     """Return the longest known ending of a file's name, None if there is none."""
     name = os.path.basename(path).lower()
     fitting = [suffix for suffix in known_readers() if name.endswith(suffix)]
@@ -237,7 +237,7 @@ def reader_for(path: AnyPath) -> Reader:
         reader is registered for the ending of the name, it says so in an
         UnreadableFileError.
     """
-    suffix = _suffix_of(path)
+    suffix = suffix_of(path)
     return Reader(_refuse if suffix is None else known_readers()[suffix])
 
 
@@ -270,7 +270,7 @@ def read_image(path: AnyPath) -> NDArray[Any]:
         )
     frames = _one_way_or_the_other(path)
     if len(frames) > 1:
-        is_known = _suffix_of(path) is not None
+        is_known = suffix_of(path) is not None
         how = ": sksimclr.archive.read_frames(path).images" if is_known else ""
         raise ValueError(
             f"Expected one frame in a file, got {len(frames)} in {os.fspath(path)!r}. "
@@ -284,7 +284,7 @@ def read_image(path: AnyPath) -> NDArray[Any]:
 
 def _one_way_or_the_other(path: AnyPath) -> Frames:
     """Read all that is in a file, by its name or by its contents."""
-    suffix = _suffix_of(path)
+    suffix = suffix_of(path)
     if suffix is None:
         return Reader(read_other_picture).as_stored(path)
     reader = known_readers()[suffix]

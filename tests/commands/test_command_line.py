@@ -347,8 +347,9 @@ def read_times(path):
 
 
 @pytest.mark.usefixtures("tiny_recipe")
-def test_files_that_cannot_be_read_are_left_out(files, tmp_path, capsys):
-    """Named, and in the exit code; frames of another form too."""
+def test_files_that_cannot_be_read_are_left_out(files, tmp_path, monkeypatch, capsys):
+    """Named, and in the exit code; frames of a form that no file had so far too."""
+    monkeypatch.setattr(_training_frames, "_N_LOOKED_AT", 1)
     (tmp_path / "broken.pgm").write_bytes(b"P5\n")
     write_pgm(tmp_path / "other.pgm", np.zeros((1, 8, 8), np.uint16))
     everything = [*files, tmp_path / "broken.pgm", tmp_path / "other.pgm"]
@@ -357,8 +358,7 @@ def test_files_that_cannot_be_read_are_left_out(files, tmp_path, capsys):
     assert "2 files could not be read" in text
     assert (
         "broken.pgm" in text
-        and "expected frames of 16 x 16 pixels, as the first file has, got 8 x 8"
-        in text
+        and "expected frames of 16 x 16 pixels, as other files have, got 8 x 8" in text
     )
     assert "Trained on 12 frames" in text
     (tmp_path / "only").mkdir()
@@ -487,16 +487,22 @@ def test_frames_fit_in_memory_by_default(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("tiny_recipe")
 def test_cameras_of_several_shapes_are_learnt_from(tmp_path, capsys):
-    """With a size, which the model keeps; without, the second camera is a failure."""
+    """With a size, which the model keeps; by default, that of most."""
     folder = tmp_path / "files"
     folder.mkdir()
     for name, side in (("a", 24), ("b", 40)):
         images = make_aurora(4, size=side, random_state=0).images
         write_pgm(folder / f"{name}.pgm", images, frame_times(4))
-    assert train([folder], tmp_path / "one.skops") == 3
-    assert "of one camera, or reduce all frames to one size" in capsys.readouterr().out
+    write_pgm(folder / "c.pgm", images[:1], frame_times(1))
+    write_pgm(folder / "thumbnail.pgm", images[:1, ::5, ::5], frame_times(1))
+    assert call("train", folder, "-o", tmp_path / "any.skops", *FAST) == 0
+    said = capsys.readouterr().err
+    assert "frames of 8 x 8, 24 x 24, 40 x 40 pixels become 40 x 40" in said
+    model = load_model(tmp_path / "any.skops", trusted=[FACTORY])
+    assert model[0].get_params() == AuroraPreprocessor(size=40).get_params()
     circle = ("--size", 20, "--radius", 0.5, "--center", 11, 13)
-    assert train([folder], tmp_path / "both.skops", *circle) == 0
+    assert train([folder], tmp_path / "both.skops", *circle) == 3
+    assert "thumbnail.pgm: No pixel of images of 8 x 8" in capsys.readouterr().out
     model = load_model(tmp_path / "both.skops", trusted=[FACTORY])
     expected = AuroraPreprocessor(0.5, center=(11, 13), size=20)
     assert model[0].get_params() == expected.get_params()
