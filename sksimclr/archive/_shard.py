@@ -1,13 +1,13 @@
 """Shards of a store: plain .npy files, written frame by frame and read by rows."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 
 from sksimclr._files.arrays import npy_header
 from sksimclr._machine.writing import naming, temporary_path
 
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _HEADER_BYTES = 128  # of NumPy's header of frames, however many there are
 
 
@@ -71,74 +71,86 @@ class ShardWriter:
             self._path.unlink(missing_ok=True)
 
 
-def open_shard(path):
-    """Open a shard for :func:`read_rows`."""
-    return open(path, "rb", buffering=0)
-
-
-def first_byte(file, shape, dtype):
-    """Return where the frames of a shard begin, if it has the right ones.
-
-    Raises
-    ------
-    ValueError
-        It has others, or is no shard.
-    """
-    file.seek(0)
-    try:
-        found, fortran, found_dtype, start = npy_header(file.read(4096))
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(_damaged(file, str(error))) from error
-    if (found, found_dtype) != (shape, dtype) or fortran:
-        raise ValueError(
-            _damaged(
-                file,
-                f"its header tells of {found_dtype} of shape {found}, expected "
-                f"{dtype} of shape {shape}",
-            )
-        )
-    return start
-
-
-def read_rows(file, start, rows, out):
+def read_shard(path, n_frames, rows, out, first_bytes):
     """Read rows of a shard.
 
     Parameters
     ----------
-    file : raw file
-    start : int
-        Where its frames begin.
-    rows : ndarray of shape (n,), int64
+    path : str
+    n_frames : int
+        That it must have.
+    rows : sequence of int
         In ascending order; neighbours are read at once.
     out : ndarray of shape (n, H, W)
         Is filled.
+    first_bytes : dict of str to int
+        Where the frames of shards begin whose headers were looked at; a new one is
+        added.
 
     Raises
     ------
     ValueError
-        The shard ends before.
+        It has other frames, or ends before, or is no shard.
     """
     pixels = memoryview(out.reshape(-1).view(np.uint8))
     frame_bytes = out[:1].nbytes
-    ends = np.append(np.flatnonzero(np.diff(rows) != 1) + 1, len(rows)).tolist()
-    begin = 0
-    with naming(Path(file.name)):
-        for end in ends:
-            file.seek(start + int(rows[begin]) * frame_bytes)
-            wanted = pixels[begin * frame_bytes : end * frame_bytes]
-            while len(wanted):
-                n_read = file.readinto(wanted)
-                if not n_read:
-                    raise ValueError(
-                        _damaged(file, f"it ends before frame {rows[end - 1]}")
-                    )
-                wanted = wanted[n_read:]
-            begin = end
+    try:
+        file = os.open(path, _FLAGS)
+        try:
+            if path not in first_bytes:
+                shape = (n_frames, *out.shape[1:])
+                first_bytes[path] = _first_byte(file, path, shape, out.dtype)
+            start, begin = first_bytes[path], 0
+            for end in range(1, len(rows) + 1):
+                if end < len(rows) and rows[end] == rows[end - 1] + 1:
+                    continue
+                wanted = pixels[begin * frame_bytes : end * frame_bytes]
+                place = start + rows[begin] * frame_bytes
+                while n_wanted := len(wanted):
+                    n_read = _read_at(file, wanted, place)
+                    if n_read == n_wanted:
+                        break
+                    if not n_read:
+                        why = f"it ends before frame {rows[end - 1]}"
+                        raise ValueError(_damaged(path, why))
+                    wanted, place = wanted[n_read:], place + n_read
+                begin = end
+        finally:
+            os.close(file)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = path
+        raise
 
 
-def _damaged(file, why):
+def _read_at(file, out, place):
+    """Read bytes from a place on into a buffer, and return how many there were."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [out], place)
+    os.lseek(file, place, os.SEEK_SET)  # Windows
+    data = os.read(file, len(out))
+    out[: len(data)] = data
+    return len(data)
+
+
+def _first_byte(file, path, shape, dtype):
+    """Return where the frames of a shard begin, if it has the right ones."""
+    try:
+        found, fortran, found_dtype, start = npy_header(os.read(file, 4096))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(_damaged(path, str(error))) from error
+    if (found, found_dtype) != (shape, dtype) or fortran:
+        why = (
+            f"its header tells of {found_dtype} of shape {found}, expected {dtype} of "
+            f"shape {shape}"
+        )
+        raise ValueError(_damaged(path, why))
+    return start
+
+
+def _damaged(path, why):
     """Return the message of a shard that cannot be read."""
     return (
-        f"The shard {file.name!r} is damaged: {why}. Delete it, and call pack_frames "
-        "again, with all its files: that packs anew what is missing."
+        f"The shard {path!r} is damaged: {why}. Delete it, and call pack_frames again, "
+        "with all its files: that packs anew what is missing."
     )

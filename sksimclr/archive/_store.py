@@ -3,6 +3,7 @@
 import json
 import os
 from functools import cached_property
+from itertools import pairwise
 from numbers import Integral
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sksimclr.archive._folder import (
     read_header,
 )
 from sksimclr.archive._schemas import SHARD_KEY, UNKNOWN, form_of_frames, index_schema
-from sksimclr.archive._shard import first_byte, open_shard, read_rows
+from sksimclr.archive._shard import read_shard
 
 _MOST_FRAMES = 1 << 40  # of a shard
 
@@ -140,7 +141,7 @@ class FrameStore:
         self._names, self.shard_lengths = _find_shards(self._folder)
         self.shape = (int(self.shard_lengths.sum()), *shape)
         self._ends = np.cumsum(self.shard_lengths)
-        self._first_bytes = {}  # of shards whose headers were checked, by number
+        self._first_bytes = {}  # of shards whose headers were checked
 
     def __repr__(self):
         """Return what it is, in a line."""
@@ -212,20 +213,18 @@ class FrameStore:
             return frames[back]
         frames = np.empty((len(rows), *self.shape[1:]), self.dtype)
         shards = np.searchsorted(self._ends, rows, side="right")
-        for shard in np.unique(shards).tolist():
-            start, stop = np.searchsorted(shards, [shard, shard + 1])
-            first = self._ends[shard] - self.shard_lengths[shard]
-            self._read_shard(shard, rows[start:stop] - first, frames[start:stop])
+        bounds = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)]
+        firsts = self._ends[shards] - self.shard_lengths[shards]
+        numbers = (rows - firsts).tolist()
+        for start, stop in pairwise(bounds if len(rows) else []):
+            self._read_shard(shards[start], numbers[start:stop], frames[start:stop])
         return frames
 
     def _read_shard(self, shard, rows, out):
         """Read rows of a shard."""
-        path = os.path.join(self._folder, "frames", f"{self._names[shard]}.npy")
-        with open_shard(path) as file:
-            if shard not in self._first_bytes:
-                shape = (int(self.shard_lengths[shard]), *self.shape[1:])
-                self._first_bytes[shard] = first_byte(file, shape, self.dtype)
-            read_rows(file, self._first_bytes[shard], rows, out)
+        path = f"{self._folder}{os.sep}frames{os.sep}{self._names[shard]}.npy"
+        n_frames = int(self.shard_lengths[shard])
+        read_shard(path, n_frames, rows, out, self._first_bytes)
 
     @property
     def index(self):
