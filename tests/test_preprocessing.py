@@ -69,6 +69,42 @@ def test_percentiles_equal_numpys(dtype, n_pixels, percentiles, rng):
     assert_array_equal(percentile_limits(frames, field, percentiles), expected)
 
 
+def column_stripes(n):
+    """Return values that repeat with the rows of an image."""
+    return np.tile(np.arange(64), n // 64) ** 2
+
+
+def hidden_from_the_sample(n):
+    """Return values of which each 32nd, and those near it, are not like the others."""
+    values = np.arange(n)[::-1].copy()
+    for shift in range(-3, 4):
+        values[16 + shift :: 33] = 0
+    return values
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("percentiles", [(0, 100), (1, 99), (25, 50), (0.001, 99.9)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        np.arange,
+        np.zeros,
+        column_stripes,
+        hidden_from_the_sample,
+        lambda n: np.arange(n) % 2,
+        lambda n: np.arange(n) < n // 100,
+        lambda n: np.arange(n) == n - 1,
+    ],
+)
+def test_percentiles_of_images_that_no_sample_shows(make, percentiles, dtype):
+    """Stripes, ties, a few bright pixels: a sample that misleads changes nothing."""
+    frames = make(256 * 256).reshape(1, 256, 256).astype(dtype)
+    field = np.ones((256, 256), dtype=bool)
+    expected = np.percentile(frames.astype(float), percentiles, axis=(1, 2)).T
+    assert_array_equal(percentile_limits(frames, field, percentiles), expected)
+    assert_array_equal(percentile_limits(frames[:0], field, percentiles).shape, (0, 2))
+
+
 def test_field_of_view_is_that_of_the_released_images():
     """37,177 pixels around (127, 128), the furthest at exactly 108.8."""
     field = field_of_view((256, 256), 0.85, (127, 128))
