@@ -18,6 +18,7 @@ def run(args):
             preprocessor=AuroraPreprocessor(size=args.size, dtype="uint8"),
             every=args.every,
             per_night=args.per_night,
+            utc_offset=args.utc_offset,
             n_threads=args.threads,
             retry_failures=args.retry_failures,
             verbose=not args.quiet,
