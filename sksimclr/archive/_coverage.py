@@ -76,8 +76,9 @@ def coverage(catalogue):
     latest. A night without any frame has no row. Frames without a time do not count.
 
     How many frames a step between two of them lacks follows from the median of the 21
-    steps around it, on the side where it is longer. Where a fifth of the frames is
-    missing at random, 1 % of those are not counted; where a third is, 14 %.
+    steps around it, on the side where it is longer. Of frames that are missing at
+    random, all are counted where they are a tenth, 99 % where they are a fifth, and
+    83 % where they are three tenths.
 
     An hour is there twice when a clock goes back from summer time: for an hour there
     are two series of frames, each with the cadence of the night. Copies of files are no
