@@ -73,7 +73,8 @@ def coverage(catalogue):
     Notes
     -----
     A night ends where the instrument pauses for six hours, and after a day at the
-    latest. A night without any frame has no row. Frames without a time do not count.
+    latest. A night without any frame has no row. Frames without a time do not count;
+    those of files that could not be read are missing.
 
     How many frames a step between two of them lacks follows from the median of the 21
     steps around it, on the side where it is longer. Of frames that are missing at
@@ -134,9 +135,8 @@ def _nights_of_site(rows, days):
             for instrument, times in _times(rows, part):
                 waiting.setdefault(instrument, []).append(times)
         for instrument, times in waiting.items():
-            *ended, last = _split(
-                np.sort(np.concatenate(times), kind="stable")
-            )  # nearly sorted
+            in_order = np.sort(np.concatenate(times), kind="stable")
+            *ended, last = _split(in_order)
             yield from ((instrument, *night) for night in ended)
             waiting[instrument] = [last[0]]
     yield from ((instrument, times, None) for instrument, [times] in waiting.items())
@@ -152,7 +152,7 @@ def _times(rows, part):
     table = part.to_table(schema=rows.schema, columns=names, filter=known)
     times = table["time"].cast(pa.int64()).to_numpy()
     if "instrument" not in names:
-        yield None, times
+        yield from [(None, times)] if len(times) else []
         return
     column = table["instrument"].combine_chunks().dictionary_encode("encode")
     numbers = column.indices.to_numpy()
