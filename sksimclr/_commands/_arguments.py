@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 
 EXIT_CODES = """\
 exit codes: 0 done, 1 error, 2 wrong arguments, 3 done but some files could not be read
@@ -84,11 +85,33 @@ def add_trust(parser):
     )
 
 
+def add_utc_offset(parser, name):
+    """Add the offset of a camera's clock, for all files of a catalogue or store."""
+    parser.add_argument(
+        "--utc-offset",
+        metavar="HOURS",
+        type=hours,
+        default=0.0,
+        help="hours that the camera's clock is ahead of UTC, such as 1, -3 or +05:30 "
+        f"(--utc-offset=-03:30); for all files of the {name}, also those that have "
+        "UTC by definition (default: 0)",
+    )
+
+
 def add_quiet(parser):
     """Add the option to show no progress."""
     parser.add_argument(
         "--quiet", action="store_true", help="show no progress on stderr"
     )
+
+
+def hours(text):
+    """Return a text such as "-3", "5.5" or "+05:30" as a number of hours."""
+    match = re.fullmatch(r"([+-]?)(\d\d?):([0-5]\d)", text)
+    if match is None:
+        return float(text)
+    sign, whole, minutes = match.groups()
+    return float(f"{sign}1") * (int(whole) + int(minutes) / 60)
 
 
 def positive(text):

@@ -128,6 +128,7 @@ def _catalogue(path):
         "last_date": dates[-1] if dates else None,
         "classes": header["classes"],
         "n_features": header["n_features"],
+        "utc_offset": header["utc_offset"],
         "model": header["model"],
         "columns": rows.schema.names,
     }
@@ -150,6 +151,7 @@ def _store(path):
         "every": header["every"],
         "quality": header["quality"],
         "per_night": header["per_night"],
+        "utc_offset": header["utc_offset"],
     }
 
 

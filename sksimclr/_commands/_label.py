@@ -36,6 +36,7 @@ def run(args):
             args.files,
             args.output,
             embeddings=args.embeddings,
+            utc_offset=args.utc_offset,
             n_threads=args.threads,
             retry_failures=args.retry_failures,
             verbose=not args.quiet,

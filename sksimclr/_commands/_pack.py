@@ -21,6 +21,7 @@ def run(args):
             ),
             every=args.every,
             per_night=args.per_night,
+            utc_offset=args.utc_offset,
             n_threads=args.threads,
             retry_failures=args.retry_failures,
             verbose=not args.quiet,

@@ -10,6 +10,7 @@ from sksimclr._commands._arguments import (
     add_files,
     add_quiet,
     add_trust,
+    add_utc_offset,
     path_of,
     positive,
 )
@@ -108,6 +109,7 @@ def _add_run(parser, name):
         required=True,
         help=f"folder of the {name}, which is made, or gone on with",
     )
+    add_utc_offset(parser, name)
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--threads",

@@ -57,7 +57,7 @@ def add_summary(commands):
         commands,
         "summary",
         "_summary",
-        "count the frames of each class by site and hour",
+        "count the frames of each class by site and hour, and those that are missing",
         "  sksimclr summary catalogue\n"
         "  sksimclr summary catalogue --mlt --figure occurrence.pdf",
     )

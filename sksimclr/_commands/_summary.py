@@ -1,7 +1,13 @@
-"""``sksimclr summary``: how often each class occurs in a catalogue."""
+"""``sksimclr summary``: how often each class occurs, and what is missing."""
 
 from collections import Counter
 
+from sksimclr._commands._coverage import (
+    coverage_of_cameras,
+    coverage_text,
+    hours_of_clocks,
+    nights_of,
+)
 from sksimclr._commands._figures import check_figure, positions, write_figure
 from sksimclr._commands._report import Report, failures_text, table
 from sksimclr.archive import occurrence, read_failures
@@ -17,14 +23,22 @@ def run(args):
     classes = read_header(args.catalogue)["classes"]
     where = ["site"] + ["instrument"] * _has_several_instruments(args.catalogue)
     counts = occurrence(args.catalogue, by=[*where, hour], sites=sites).to_pylist()
+    nights = nights_of(args.catalogue)
+    cameras, hours = coverage_of_cameras(nights), hours_of_clocks(nights)
     failures = read_failures(args.catalogue).to_pylist()
     data = {
         "catalogue": args.catalogue,
         "n_frames": sum(row["n_frames"] for row in counts),
         "occurrence": counts,
+        "coverage": cameras,
+        "hours": hours,
         "failures": failures,
     }
-    lines = [_table(counts, classes or [], [*where, hour]), failures_text(failures)]
+    lines = [
+        _table(counts, classes or [], [*where, hour]),
+        coverage_text(cameras, hours),
+        failures_text(failures),
+    ]
     if args.figure:
         from sksimclr.plotting import OccurrenceDisplay
 

@@ -15,8 +15,8 @@ from sksimclr._files.frames import Frames
 
 _IMAGES = re.compile(r"[a-z]{3}_[a-z]{3}_(?P<site>[a-z0-9]{3,8})")  # thg_asf_gill
 _EPOCH_OF_1970 = 62_167_219_200_000  # milliseconds since the year 0
-_TT_BEFORE_TAI = 32.184  # seconds; TT2000 counts nanoseconds of TT from noon of:
-_NOON_OF_2000 = np.datetime64("2000-01-01T12:00:00", "ns")
+_NOON_OF_2000 = np.datetime64("2000-01-01T12:00:00", "ns")  # TT2000 counts from there,
+_TT_BEFORE_TAI = 32_184_000_000  # in nanoseconds of TT
 _LEAP_SECONDS = {  # TAI - UTC in seconds, since digital cameras look at the sky
     "1999-01-01": 32,
     "2006-01-01": 33,
@@ -27,7 +27,7 @@ _LEAP_SECONDS = {  # TAI - UTC in seconds, since digital cameras look at the sky
 }
 _THEMIS = {"thg_asf_": "THEMIS ASI", "thg_asc_": "THEMIS ASI"}
 _MOST_NAMED = 20  # variables, in a message
-_LAST_SECOND = 2**32  # of the years that a time is believed to be in, to 2106
+_LAST = np.datetime64(2**32, "s")  # until when a time is believed, in 2106
 
 
 def read_cdf(path: Path) -> Frames:
@@ -45,7 +45,8 @@ def read_cdf(path: Path) -> Frames:
     Frames
         The site is that in the variable's name. Times are those of the variable
         ``..._epoch`` (CDF_EPOCH or CDF_TIME_TT2000) or, if it has none for each frame,
-        of ``..._time``, in UTC.
+        of ``..._time``, in UTC. While a leap second lasts, time stands still at the
+        last nanosecond before it, for datetime64 has none.
 
     Raises
     ------
@@ -117,37 +118,42 @@ def _times(
     Epochs are exact to a millisecond where there is one for each frame; times can be
     whole seconds that are up to a tenth of a second away.
     """
-    seconds = _per_frame(file, f"{name}_time", n_frames)
+    times = _from_seconds(_per_frame(file, f"{name}_time", n_frames))
     epochs = _epochs(file, f"{name}_epoch", n_frames)
-    better, other = (seconds, epochs) if is_cube else (epochs, seconds)
-    seconds = np.where(_is_known(better), better, other)
-    known = _is_known(seconds)
+    better, other = (times, epochs) if is_cube else (epochs, times)
+    return np.where(np.isnat(better), other, better)
+
+
+def _epochs(file: CDFFile, name: str, n_frames: int) -> NDArray[np.datetime64]:
+    """Return the epochs of the frames as datetime64[ns], UTC; NaT if unknown."""
+    values = _per_frame(file, name, n_frames)
+    if values.dtype.kind == "i" and file.variables[name].is_tt2000:
+        return _from_tt2000(values)
+    return _from_seconds((values - _EPOCH_OF_1970) / 1000)
+
+
+def _from_seconds(seconds: NDArray[Any]) -> NDArray[np.datetime64]:
+    """Return seconds since 1970 to the microsecond, NaT for nonsense."""
+    known = (seconds > 0) & (seconds < _LAST.astype(np.int64))
     micros = np.round(np.where(known, seconds, 0) * 1e6).astype("datetime64[us]")
     return np.where(known, micros, np.datetime64("NaT")).astype("datetime64[ns]")
 
 
-def _epochs(file: CDFFile, name: str, n_frames: int) -> NDArray[np.float64]:
-    """Return the epochs of the frames in seconds since 1970, UTC; NaN if unknown."""
-    values = _per_frame(file, name, n_frames)
-    if name in file.variables and file.variables[name].is_tt2000:
-        return _seconds_of_tt2000(values)
-    return (values - _EPOCH_OF_1970) / 1000
+def _from_tt2000(values: NDArray[np.int64]) -> NDArray[np.datetime64]:
+    """Return CDF_TIME_TT2000 as UTC, NaT before 1999 and for nonsense.
 
-
-def _seconds_of_tt2000(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return CDF_TIME_TT2000 as seconds since 1970, UTC; NaN before 1999."""
-    offsets = _TT_BEFORE_TAI + np.array(list(_LEAP_SECONDS.values()))
-    days = np.array(list(_LEAP_SECONDS), "datetime64[ns]") - _NOON_OF_2000
-    begins = days.astype(np.int64) + np.round(1e9 * offsets).astype(np.int64)
+    In a leap second, the last one before an offset begins, a clock without one would
+    show the next day, and then go back; it waits instead.
+    """
+    offsets = _TT_BEFORE_TAI + 10**9 * np.array(list(_LEAP_SECONDS.values()))
+    days = np.array([*_LEAP_SECONDS, _LAST], "datetime64[ns]")
+    begins = (days[:-1] - _NOON_OF_2000).astype(np.int64) + offsets
+    known = (values >= begins[0]) & (values < (_LAST - _NOON_OF_2000).astype(np.int64))
+    values = np.where(known, values, begins[0])
     place = np.searchsorted(begins, values, side="right") - 1
-    noon = _NOON_OF_2000.astype(np.int64) / 1e9
-    seconds = noon + values / 1e9 - offsets[place]
-    return np.where(place >= 0, seconds, np.nan)
-
-
-def _is_known(seconds: NDArray[Any]) -> NDArray[np.bool_]:
-    """Say which times are neither fill values nor nonsense."""
-    return (seconds > 0) & (seconds < _LAST_SECOND)
+    utc = _NOON_OF_2000 + (values - offsets[place]).astype("timedelta64[ns]")
+    utc = np.minimum(utc, days[place + 1] - np.timedelta64(1, "ns"))
+    return np.where(known, utc, np.datetime64("NaT"))
 
 
 def _per_frame(file: CDFFile, name: str, n_frames: int) -> NDArray[Any]:

@@ -53,6 +53,7 @@ _NO_SKY = {
     "montage": "a montage",
 }
 _WORD = re.compile("[a-z]+")
+_LEAP_SECOND = re.compile(r"(?<=:\d9:)60(?:\.\d*)?$")
 _ESCAPED = re.compile(r"\\u(d[89a-f][0-9a-f]{2}|005c)")  # no text of UTF-8
 _LIKE_ESCAPED = re.compile(rf"\\(?={_ESCAPED.pattern[2:]})")
 
@@ -157,7 +158,8 @@ def as_times(texts: list[str]) -> NDArray[np.datetime64]:
     Parameters
     ----------
     texts : list of str
-        "NaT" or times of the years that datetime64[ns] knows, 1678 to 2261.
+        "NaT" or times of the years that datetime64[ns] knows, 1678 to 2261. It knows no
+        leap seconds: in one, time stands still at the last nanosecond before it.
 
     Returns
     -------
@@ -167,7 +169,9 @@ def as_times(texts: list[str]) -> NDArray[np.datetime64]:
         return np.array(texts, "datetime64[ns]")
     except ValueError:
         if len(texts) == 1:
-            return np.array(["NaT"], "datetime64[ns]")
+            (text,) = texts
+            held = _LEAP_SECOND.sub("59.999999999", text)
+            return as_times([held if held != text else "NaT"])
         return np.concatenate([as_times([text]) for text in texts])
 
 

@@ -172,6 +172,19 @@ def _versions(names: set[str]) -> dict[str, str]:
     return {_VERSION.sub("", name): name for _, name in sorted(found)}
 
 
+def plain_name(path: str | os.PathLike[str]) -> str:
+    """Return the name of a file as its copies, versions and compressed forms have it.
+
+    Examples
+    --------
+    >>> plain_name("b/Night_v02 (1).pgm.gz")
+    'night.pgm'
+    """
+    name = _COPY.sub("", os.path.basename(path).lower())
+    name = _VERSION.sub("", name)
+    return os.path.splitext(name)[0] if name.endswith(_COMPRESSED) else name
+
+
 def _raise(error: OSError) -> NoReturn:
     """Let no folder be left out because it cannot be read."""
     raise error

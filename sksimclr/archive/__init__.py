@@ -11,6 +11,7 @@ from sksimclr._files.frames import Frames, UnreadableFileError
 from sksimclr._files.readers import read_frames, register_reader
 from sksimclr.archive._agreement import LabelAgreement, compare_labels
 from sksimclr.archive._catalogue import read_catalogue, read_failures
+from sksimclr.archive._coverage import coverage
 from sksimclr.archive._labelling import LabelRun, label_archive
 from sksimclr.archive._models import load_model, save_model
 from sksimclr.archive._occurrence import occurrence
@@ -27,6 +28,7 @@ __all__ = [
     "PackRun",
     "UnreadableFileError",
     "compare_labels",
+    "coverage",
     "find_files",
     "label_archive",
     "load_model",

@@ -162,8 +162,15 @@ def sites_and_dates(rows):
     rows : pyarrow.dataset.Dataset
         As `open_rows` gives it.
     """
+    return set(parts_of_dates(rows))
+
+
+def parts_of_dates(rows):
+    """Return {(site, date): files of its rows, as `pyarrow.dataset.Fragment`}."""
     import pyarrow.dataset as ds
 
-    parts = (part.partition_expression for part in rows.get_fragments())
-    keys = map(ds.get_partition_keys, parts)
-    return {(key["site"], key["date"]) for key in keys}
+    found = {}
+    for part in rows.get_fragments():
+        key = ds.get_partition_keys(part.partition_expression)
+        found.setdefault((key["site"], key["date"]), []).append(part)
+    return found

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sksimclr._machine.writing import replacing
+from sksimclr.archive._clock import check_utc_offset
 from sksimclr.archive._schemas import (
     FORMAT,
     file_schema,
@@ -136,7 +137,8 @@ def read_header(folder, kind):
             f"with sksimclr.archive.{kind.function} or `sksimclr {kind.command}`."
         )
     try:
-        header = json.loads(path.read_text())
+        header = {"utc_offset": 0.0} | json.loads(path.read_text())  # of before
+        header["utc_offset"] = check_utc_offset(header["utc_offset"])
         n_format = int(header["format"])
         kind.check(header)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -23,6 +23,7 @@ class LabelledPart(Part):
         import torch
 
         super().__init__(on_gpu=torch.cuda.is_available())
+        self.utc_offset = labeller.header["utc_offset"]
         self._labeller = labeller
         self._rows = {}  # by number of the file, a list of dicts of columns
 

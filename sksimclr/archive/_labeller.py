@@ -5,6 +5,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sksimclr._estimators.fingerprint import model_fingerprint
+from sksimclr.archive._clock import check_utc_offset
 from sksimclr.archive._folder import CATALOGUE
 from sksimclr.archive._grouping import by_folder
 from sksimclr.archive._labelled_part import LabelledPart
@@ -18,18 +19,20 @@ class Labeller:
     pipeline : estimator
     embeddings : bool
         Whether embeddings are wanted.
+    utc_offset : float, default=0.0
+        As in `label_archive`.
 
     Attributes
     ----------
     header : dict
-        What the catalogue says of the model.
+        What the catalogue says of the model, and of the times.
     """
 
     kind = CATALOGUE
     part_bytes = 0, 1 << 27  # at least and at most, of files; an hour of THEMIS
     divide = staticmethod(by_folder)
 
-    def __init__(self, pipeline, *, embeddings):
+    def __init__(self, pipeline, *, embeddings, utc_offset=0.0):
         check_is_fitted(pipeline)
         self._body, self._head = _take_apart(pipeline)
         if self._head is None and not embeddings:
@@ -48,6 +51,7 @@ class Labeller:
             "classes": self._classes(),
             "probabilities": hasattr(self._head, "predict_proba"),
             "n_features": self._n_features() if embeddings else None,
+            "utc_offset": check_utc_offset(utc_offset),
         }
         self.fingerprint = self.header["model"]
 

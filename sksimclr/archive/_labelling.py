@@ -43,6 +43,7 @@ def label_archive(
     output,
     *,
     embeddings=False,
+    utc_offset=0.0,
     n_threads=None,
     part_bytes=None,
     retry_failures=False,
@@ -65,6 +66,11 @@ def label_archive(
     embeddings : bool, default=False
         Write float16 embeddings too: what the last step of the pipeline is given, or
         what a pipeline without a classifier returns.
+    utc_offset : float, default=0.0
+        Hours that the clock of the camera is ahead of UTC, in [-14, 14]: 1 for CET, 2
+        for its summer time, 5.5 for India, -3 for Brazil. All times that files tell are
+        brought to UTC by it, also those of files which have UTC by definition, such as
+        THEMIS's. One for all files of a catalogue.
     n_threads : int, default=None
         Threads of this process, at least 1, each of which works on files of its own; by
         default as many as there are cores. Without effect on a Dask cluster.
@@ -84,8 +90,10 @@ def label_archive(
     Raises
     ------
     ValueError
-        The pipeline does not label or embed; or the catalogue was begun with another
-        pipeline or other settings.
+        The pipeline does not label or embed, or `utc_offset` is out of range; or the
+        catalogue was begun with another pipeline or other settings.
+    TypeError
+        `utc_offset` is no number.
     sklearn.exceptions.NotFittedError
         The pipeline is not fitted.
     FileNotFoundError
@@ -160,7 +168,7 @@ def label_archive(
     numbers = run_over(
         files,
         output,
-        Labeller(pipeline, embeddings=embeddings),
+        Labeller(pipeline, embeddings=embeddings, utc_offset=utc_offset),
         n_threads=n_threads,
         part_bytes=part_bytes,
         retry_failures=retry_failures,

@@ -34,6 +34,7 @@ class PackedPart(Part):
     def __init__(self, packer, group, folder):
         super().__init__()
         self.every = packer.every
+        self.utc_offset = packer.header["utc_offset"]
         self._packer = packer
         shard = Path(folder) / "frames" / f"part-{group.name}.npy"
         self._shape = 2 * (packer.preprocessor.size,)

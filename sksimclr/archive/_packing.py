@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.utils import check_scalar
 
 from sksimclr._preprocessing import AuroraPreprocessor
+from sksimclr.archive._clock import check_utc_offset
 from sksimclr.archive._folder import STORE, require_pyarrow
 from sksimclr.archive._grouping import by_folder, by_night
 from sksimclr.archive._packed_part import PackedPart
@@ -58,6 +59,7 @@ def pack_frames(
     every=1,
     quality=_QUALITIES,
     per_night=None,
+    utc_offset=0.0,
     n_threads=None,
     part_bytes=None,
     retry_failures=False,
@@ -87,6 +89,11 @@ def pack_frames(
         Take at most so many frames of each night of each station, at least 1, spread
         evenly over those that `every` and `quality` leave. Most frames of an archive
         are clear or cloudy sky, night after night.
+    utc_offset : float, default=0.0
+        Hours that the clock of the camera is ahead of UTC, in [-14, 14]: 1 for CET, 2
+        for its summer time, 5.5 for India, -3 for Brazil. All times that files tell are
+        brought to UTC by it, also those of files which have UTC by definition, such as
+        THEMIS's. One for all files of a store.
     n_threads : int, default=None
         Threads of this process, at least 1, each of which works on files of its own; by
         default as many as there are cores. Without effect on a Dask cluster.
@@ -108,7 +115,7 @@ def pack_frames(
     ValueError
         A parameter is not as described; or the store was begun with other ones.
     TypeError
-        `every` or `per_night` is no integer.
+        `every` or `per_night` is no integer, or `utc_offset` no number.
     FileNotFoundError
         One of `files` does not exist; or the store has lost its list of files.
     FileExistsError
@@ -174,7 +181,7 @@ def pack_frames(
     numbers = run_over(
         files,
         store,
-        Packer(preprocessor, every, quality, per_night),
+        Packer(preprocessor, every, quality, per_night, utc_offset),
         n_threads=n_threads,
         part_bytes=part_bytes,
         retry_failures=retry_failures,
@@ -188,7 +195,7 @@ class Packer:
 
     Parameters
     ----------
-    preprocessor, every, quality, per_night
+    preprocessor, every, quality, per_night, utc_offset
         As in `pack_frames`.
 
     Attributes
@@ -200,7 +207,7 @@ class Packer:
     kind = STORE
     part_bytes = 1 << 26, 1 << 30  # at least and at most, of files
 
-    def __init__(self, preprocessor, every, quality, per_night):
+    def __init__(self, preprocessor, every, quality, per_night, utc_offset=0.0):
         if preprocessor is None:
             preprocessor = AuroraPreprocessor(size=64, dtype="uint8")
         _check_preprocessor(preprocessor)
@@ -225,6 +232,7 @@ class Packer:
         )
         text = json.dumps(self.header, sort_keys=True)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        self.header["utc_offset"] = check_utc_offset(utc_offset)
 
     def part(self, group, folder):
         """Return the empty `Part` of a group of files."""

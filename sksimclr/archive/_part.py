@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sksimclr._files.file_names import as_text, in_utf8
+from sksimclr.archive._clock import in_utc
 from sksimclr.archive._commit import commit, part_done
 from sksimclr.archive._quality import frame_quality
 from sksimclr.archive._schemas import UNKNOWN
@@ -175,6 +176,7 @@ class Part(ABC):
     """
 
     every = 1  # of all frames, each such one is worked on
+    utc_offset = 0.0  # hours that the clock of the camera is ahead
     share = 1  # of the most frames that are worked on together, as many are enough
 
     def __init__(self, *, on_gpu=False):
@@ -216,7 +218,7 @@ class Part(ABC):
         number = len(self.files)
         self.files.append({"file": as_text(file), "n_frames": 0, "reason": ""})
         try:
-            frames = reader(file)
+            frames = in_utc(reader(file), self.utc_offset)
         except (ImportError, MemoryError):  # not for want of a good file
             raise
         except Exception as error:  # a reader may be a stranger's

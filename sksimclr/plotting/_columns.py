@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.utils import check_scalar
 
 from sksimclr._images.sky import to_grey
@@ -141,7 +140,9 @@ def on_axis_of_time(times):
     starts, first = np.unique((times - times[0]).astype(np.int64), return_index=True)
     steps = np.diff(starts)
     if steps.size:
-        usual = _usual_steps(steps)
+        from sksimclr.archive._cadence import usual_steps
+
+        usual = usual_steps(steps, _AROUND)
         ends = np.minimum(starts[1:], starts[:-1] + _LONGEST * usual)
         ends, step = np.append(ends, starts[-1] + usual[-1]), steps.min()
     else:
@@ -154,14 +155,3 @@ def on_axis_of_time(times):
     for frame in np.flatnonzero(ends - starts < 0.99 * width):  # but has a cell
         frames[min(int(starts[frame] / width), n_cells - 1)] = first[frame]
     return times[0] + np.array([0, round(ends[-1])], "timedelta64[ns]"), frames
-
-
-def _usual_steps(steps):
-    """Return how long steps usually are around each of them, nanoseconds.
-
-    That is the median of the steps around, on the side where it is longer: the last
-    frame before a camera slows down is not cut short.
-    """
-    size = min(_AROUND, len(steps))
-    medians = np.median(sliding_window_view(steps, size), axis=1)
-    return sliding_window_view(np.pad(medians, size - 1, "edge"), size).max(axis=1)

@@ -1,5 +1,6 @@
 """Files go in, a catalogue comes out, whatever happens on the way."""
 
+import json
 import os
 import subprocess
 import sys
@@ -128,6 +129,49 @@ def test_rows_say_where_and_when_a_frame_was_taken(pipeline, tmp_path):
     assert table.schema.field("time").type.tz == "UTC"
     assert table["site"].to_pylist() == ["gill"] * N_FRAMES
     assert table["date"].to_pylist() == ["2014-03-09"] * 2 + ["2014-03-10"] * 3
+
+
+@pytest.mark.parametrize("hours", [1, -3, 5.5, 5.75])
+def test_times_of_a_clock_that_is_ahead_become_utc(pipeline, tmp_path, hours):
+    """Before anything uses them: a frame lies in the date of UTC."""
+    shown = np.datetime64("2014-03-10T00:59:54", "ns")
+    images, archive = archives.make_frames(), tmp_path / "night"
+    archive.mkdir()
+    write_minute(archive, images, shown)
+    np.save(archive / "some.npy", images)
+    label(pipeline, archive, tmp_path / "out", utc_offset=hours)
+    table = read_catalogue(tmp_path / "out")
+    known = table.filter(table["time"].is_valid())
+    ahead = np.timedelta64(round(3600 * hours), "s")
+    expected = frame_times(N_FRAMES, shown) - ahead
+    np.testing.assert_array_equal(known["time"].to_numpy(), expected)
+    days = expected.astype("datetime64[D]").astype(str)
+    assert known["date"].to_pylist() == days.tolist()
+    assert table.num_rows == 2 * N_FRAMES  # those without a time have none still
+
+
+@pytest.mark.parametrize("hours", [14.5, -15, np.nan, "1", True, None])
+def test_offsets_that_no_clock_has_are_refused(pipeline, archive, tmp_path, hours):
+    """Before anything is written."""
+    with pytest.raises((TypeError, ValueError), match="utc_offset must be"):
+        label(pipeline, archive, tmp_path / "out", utc_offset=hours)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_catalogue_has_one_offset(pipeline, archive, tmp_path):
+    """One of before counts as 0."""
+    label(pipeline, sorted(archive.iterdir())[:2], tmp_path / "out")
+    path = tmp_path / "out" / "_catalogue.json"
+    header = json.loads(path.read_text())
+    assert header.pop("utc_offset") == 0
+    path.write_text(json.dumps(header))
+    with pytest.raises(ValueError, match=r"begun with utc_offset=0.0, .*=1.0"):
+        label(pipeline, archive, tmp_path / "out", utc_offset=1)
+    assert label(pipeline, archive, tmp_path / "out").n_files == 4
+    for damaged in ("x", None, 99):
+        path.write_text(json.dumps(header | {"utc_offset": damaged}))
+        with pytest.raises(ValueError, match="is damaged"):
+            read_catalogue(tmp_path / "out")
 
 
 def test_frames_without_time_and_site_are_kept(pipeline, tmp_path):

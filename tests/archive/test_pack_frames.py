@@ -90,6 +90,23 @@ def test_frames_are_those_of_the_preprocessor(archive, tmp_path, dtype):
     assert str(store.preprocessor) == str(preprocessor)
 
 
+@pytest.mark.parametrize("per_night", [None, 4])
+def test_times_of_a_clock_that_is_ahead_become_utc(archive, tmp_path, per_night):
+    """And with them the sequences; which frames are taken does not change."""
+    plain, shifted = tmp_path / "plain", tmp_path / "shifted"
+    pack(archive, plain, per_night=per_night)
+    pack(archive, shifted, per_night=per_night, utc_offset=5.75)
+    assert rows_of(shifted) == rows_of(plain)
+    times, ahead = open_frames(shifted).times, np.timedelta64(345, "m")
+    np.testing.assert_array_equal(times, open_frames(plain).times - ahead)
+    windows = open_frames(shifted).index["sequence"].to_numpy()
+    since = times - np.datetime64(0, "ns")
+    np.testing.assert_array_equal(windows, since // np.timedelta64(10, "m"))
+    assert json.loads((shifted / "_store.json").read_text())["utc_offset"] == 5.75
+    with pytest.raises(ValueError, match=r"begun with utc_offset=5.75"):
+        pack(archive, shifted, per_night=per_night)
+
+
 def test_shards_are_plain_arrays(archive, tmp_path):
     """NumPy maps them, with nothing of ours; the index has their rows."""
     pack(archive, tmp_path / "store")

@@ -1190,6 +1190,83 @@ def test_summary_counts_every_frame_once(catalogue, capsys):
     assert len(found["failures"]) == 1
 
 
+def test_summary_counts_what_is_missing(model, tmp_path, capsys):
+    """Whole files, by the cadence of their frames, and copies; JSON has the same."""
+    paths = write_minutes(tmp_path / "all", 8)
+    for path in paths[3:5]:
+        path.unlink()
+    (tmp_path / "all" / "copies").mkdir()
+    shutil.copy(paths[0], tmp_path / "all" / "copies")
+    assert label(model, tmp_path / "all", "-o", tmp_path / "c") == 0
+    capsys.readouterr()
+    assert call("summary", tmp_path / "c") == 0
+    text = capsys.readouterr().out
+    (line,) = [line.split() for line in text.splitlines() if "THEMIS ASI" in line]
+    assert " ".join(line) == "gill THEMIS ASI 1 15 s 32 8 2 min 0 s 1 2 min 0 s"
+    assert "4 frames have the time of another one of their instrument" in text
+    assert "An hour" not in text
+    assert call("summary", tmp_path / "c", "--json") == 0
+    found = outcome(capsys)
+    assert found["hours"] == []
+    assert found["coverage"] == [
+        {
+            "site": "gill",
+            "instrument": "THEMIS ASI",
+            "n_nights": 1,
+            "cadence": 15.0,
+            "n_frames": 24,
+            "n_repeated": 4,
+            "n_expected": 32,
+            "n_gaps": 1,
+            "missing": 120.0,
+            "longest_gap": 120.0,
+        }
+    ]
+
+
+def test_summary_names_hours_of_clocks(model, tmp_path, capsys):
+    """With what to do; a clock that went to summer time at 2 UTC."""
+    images = make_frames(1, 0)
+    minutes = np.datetime64("2014-03-30T00:00", "m") + np.arange(0, 240, 4)
+    for moment in np.where(minutes < minutes[30], minutes, minutes + 60):
+        text = re.sub("[-:]", "", str(moment)).replace("T", "_")
+        np.save(tmp_path / f"{text}_kiru.npy", images)
+    assert label(model, tmp_path, "-o", tmp_path / "c", "--utc-offset", "+00:30") == 0
+    capsys.readouterr()
+    assert call("summary", tmp_path / "c") == 0
+    text = capsys.readouterr().out
+    assert "kiru  ?  2014-03-30 01:30:00  missing" in text and "--utc-offset" in text
+    assert call("summary", tmp_path / "c", "--json") == 0
+    hour = {"night": "2014-03-29", "hour": "2014-03-30 01:30:00", "what": "missing"}
+    assert outcome(capsys)["hours"] == [{"site": "kiru", "instrument": None} | hour]
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [("1", 1), ("+1", 1), ("-3", -3), ("5.5", 5.5), ("+05:30", 5.5), ("-03:30", -3.5)],
+)
+def test_offsets_are_read_as_people_write_them(model, files, tmp_path, text, hours):
+    """For catalogues and stores; `info` says what they have."""
+    option = f"--utc-offset={text}"
+    for begin in (["pack"], ["embed", model, "--trust", FACTORY]):
+        output = tmp_path / begin[0]
+        assert call(*begin, files[0], "-o", output, option, "--quiet") == 0
+        header = "_store.json" if begin[0] == "pack" else "_catalogue.json"
+        assert json.loads((output / header).read_text())["utc_offset"] == hours
+    time = open_frames(tmp_path / "pack").times[0]
+    shown = read_frames(files[0]).times[0]
+    assert time == shown - np.timedelta64(round(60 * hours), "m")
+
+
+@pytest.mark.parametrize("text", ["x", "5:70", "", "1:2:3"])
+def test_offsets_that_are_none_are_wrong_arguments(files, tmp_path, text, capsys):
+    """As argparse says it."""
+    with pytest.raises(SystemExit) as stopped:
+        call("pack", *files, "-o", tmp_path / "out", f"--utc-offset={text}")
+    assert stopped.value.code == 2
+    assert f"--utc-offset: invalid hours value: '{text}'" in capsys.readouterr().err
+
+
 def test_summary_by_magnetic_time(catalogue, capsys, tmp_path):
     """Hours are those of the station; what has none is counted as well."""
     capsys.readouterr()
@@ -1213,7 +1290,14 @@ def test_summary_of_embeddings_counts_frames(model, files, tmp_path, capsys):
     capsys.readouterr()
     assert call("summary", output) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines == [["site", "hour", "UT", "all"], ["gill", "06", "12"], ["all", "12"]]
+    counts, nights = lines[:3], lines[3:]
+    assert counts == [
+        ["site", "hour", "UT", "all"],
+        ["gill", "06", "12"],
+        ["all", "12"],
+    ]
+    assert nights[0][:2] == ["Frames", "by"] and len(nights) == 3
+    assert " ".join(nights[2]) == "gill THEMIS ASI 1 15 s 12 0 0"
     assert call("summary", output, "--json") == 0
     assert outcome(capsys)["n_frames"] == 12
     assert call("summary", output, "--figure", tmp_path / "a.png") == 1

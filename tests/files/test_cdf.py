@@ -387,25 +387,56 @@ def test_other_versions_are_named(tmp_path, start, said):
 TT2000_TIMES = [
     *("1999-01-01T00:00:00.000000", "2005-12-31T23:59:59.900000"),
     *("2006-01-01T00:00:00.000000", "2014-03-10T06:00:00.063119"),
+    *("2012-06-30T23:59:59.000001", "2012-07-01T00:00:00.000000"),
     *("2015-06-30T23:59:59.999000", "2015-07-01T00:00:00.001000"),
     *("2016-12-31T23:59:59.500000", "2017-01-01T00:00:00.000000"),
     *("2024-12-31T12:34:56.789012", "1998-12-31T23:59:59.000000"),
 ]
 
 
-def test_times_of_tt2000_are_utc(tmp_path):
-    """With leap seconds, as cdflib writes them; unknown before 1999."""
+def times_of_tt2000(path, texts):
+    """Write frames at these times, by cdflib, and read them."""
     from cdflib import cdfepoch
 
-    fields = [[int(n) for n in re.split("[-T:.]", text)] for text in TT2000_TIMES]
+    fields = [[int(n) for n in re.split("[-T:.]", text)] for text in texts]
     fields = [[*f[:6], f[6] // 1000, f[6] % 1000, 0] for f in fields]
     tt2000 = np.array(cdfepoch.compute_tt2000(fields))
-    path = tmp_path / "x.cdf"
-    write_cdf(path, np.ones((10, 4, 4), "u2"), frame_times(10), tt2000=tt2000)
+    images = np.ones((len(texts), 4, 4), "u2")
+    write_cdf(path, images, frame_times(len(texts)), tt2000=tt2000)
+    return read_frames(path).times
+
+
+def test_times_of_tt2000_are_utc(tmp_path):
+    """With leap seconds, as cdflib writes them; unknown before 1999."""
+    times = times_of_tt2000(tmp_path / "x.cdf", TT2000_TIMES)
+    np.testing.assert_array_equal(
+        times[:-1], np.array(TT2000_TIMES[:-1], "datetime64[ns]")
+    )
+    assert np.isnat(times[-1])
+
+
+@pytest.mark.parametrize(
+    "day", ["2005-12-31", "2008-12-31", "2012-06-30", "2015-06-30", "2016-12-31"]
+)
+def test_time_stands_still_in_a_leap_second(tmp_path, day):
+    """Of which datetime64 has none: it never goes back, and the day stays."""
+    clocks = ("59.000000", "59.900000", "60.000000", "60.999999")
+    texts = [f"{day}T23:59:{clock}" for clock in clocks]
+    after = f"{np.datetime64(day) + 1}T00:00:00.000000"
+    held = f"{day}T23:59:59.999999999"
+    expected = [f"{day}T23:59:59", f"{day}T23:59:59.9", held, held, after]
+    times = times_of_tt2000(tmp_path / "x.cdf", [*texts, after])
+    np.testing.assert_array_equal(times, np.array(expected, "datetime64[ns]"))
+
+
+def test_fill_values_of_tt2000_are_unknown(tmp_path):
+    """Those of the standard, and what is later than any camera."""
+    path, low, high = tmp_path / "x.cdf", *(np.iinfo(np.int64).min, 2**63 - 1)
+    tt2000 = np.array([low, low + 1, low + 3, 0, high])
+    write_cdf(path, np.ones((5, 4, 4), "u2"), frame_times(5), tt2000=tt2000)
     times = read_frames(path).times
-    known = np.array(TT2000_TIMES[:-1], "datetime64[ns]")
-    late = np.abs(times[:-1] - known)
-    assert late.max() <= np.timedelta64(1, "us") and np.isnat(times[-1])
+    assert np.isnat(times).tolist() == [True, True, True, False, True]
+    assert times[3] == np.datetime64("2000-01-01T11:58:55.816", "ns")
 
 
 @pytest.mark.parametrize("dtype", ["i1", "i2"])
