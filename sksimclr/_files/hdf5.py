@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from sksimclr._files.file_names import (
     as_times,
     instrument_of,
     site_and_time,
+    without_utc,
 )
 from sksimclr._files.frames import Frames
 
@@ -39,7 +39,6 @@ _IMAGERS = ("imager unique id", "imager_unique_id", "imager_uid", "device_uid")
 _MODES = ("mode unique id", "mode_unique_id", "mode_uid")
 _HINT = "Files of another layout need a reader: sksimclr.archive.register_reader"
 _SITES = ("site unique id", "site_unique_id", "site_uid", "site")  # among attributes
-_UTC = re.compile(r"\s*(UTC|Z|\+00:00)$")
 _local = threading.local()  # the process of each thread
 
 
@@ -83,7 +82,7 @@ def read_h5(path: Path) -> Frames:
     )
     return Frames(
         np.ascontiguousarray(np.moveaxis(images, -1, 0)),
-        times=as_times([_UTC.sub("", text.strip()) for text in said["times"]]),
+        times=as_times([*map(without_utc, said["times"])]),
         site=site or site_and_time(path)[0],
         metadata=metadata,
         instrument=as_instrument(imager, mode) if imager else instrument_of(path),

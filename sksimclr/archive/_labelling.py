@@ -82,8 +82,10 @@ def label_archive(
     Raises
     ------
     ValueError
-        The pipeline does not label or embed; or the catalogue was begun with another
-        pipeline or other settings.
+        The pipeline does not label or embed, a parameter is not as described; or the
+        catalogue was begun with another pipeline or other settings.
+    TypeError
+        `n_threads` or `part_bytes` is no integer.
     sklearn.exceptions.NotFittedError
         The pipeline is not fitted.
     FileNotFoundError

@@ -106,7 +106,7 @@ def pack_frames(
     ValueError
         A parameter is not as described; or the store was begun with other ones.
     TypeError
-        `every` or `per_night` is no integer.
+        `every`, `per_night`, `n_threads` or `part_bytes` is no integer.
     FileNotFoundError
         One of `files` does not exist; or the store has lost its list of files.
     FileExistsError

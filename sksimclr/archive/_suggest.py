@@ -330,9 +330,9 @@ def _foremost_rows(table, step):
 
 
 def _doubt_of_rows(table):
-    """Return the doubt of each row, None if the catalogue has no probabilities."""
+    """Return the doubt of each row, None without probabilities to compare."""
     names = [name for name in table.column_names if name.startswith(PREFIX)]
-    if not names:
+    if len(names) < 2:
         return None
     return _doubt(np.stack([table[name].to_numpy() for name in names], axis=1))
 

@@ -676,6 +676,38 @@ def test_files_are_named_by_as_much_as_is_needed(tree, tmp_path):
     assert names_of(labels, tree) == {(2, 0): "p", (0, 1): "q", (1, 2): "r"}
 
 
+def test_many_files_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    """Each is looked up once, not once for every row."""
+    files = [tmp_path / f"{night:03}" / "frame.pgm" for night in range(100)]
+    for file in files:
+        file.parent.mkdir()
+        file.touch()
+    resolve, resolved = Path.resolve, []
+
+    def counting(path, *args, **kwargs):
+        resolved.append(path)
+        return resolve(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "resolve", counting)
+    rows = [f"{f.relative_to(tmp_path)},0,{'pq'[k % 2]}" for k, f in enumerate(files)]
+    labels = read_labels(write_labels(tmp_path / "l.csv", rows), files)
+    assert [labels[file][0].name for file in files] == 50 * ["p", "q"]
+    assert len(resolved) < 3 * len(files)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_links_have_their_own_names(tmp_path):
+    """Of archives whose files lie somewhere else, under names that say nothing."""
+    links = [tmp_path / "sky" / name for name in ("a.pgm", "b.pgm", "c.pgm")]
+    links[0].parent.mkdir()
+    for number, link in enumerate(links):
+        (tmp_path / f"key{number}").touch()
+        link.symlink_to(tmp_path / f"key{number}")
+    rows = ["a.pgm,0,p", "sky/b.pgm,0,q", f"{links[2]},0,r"]
+    labels = read_labels(write_labels(tmp_path / "l.csv", rows), links)
+    assert names_of(labels, links) == {(0, 0): "p", (1, 0): "q", (2, 0): "r"}
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -387,6 +387,16 @@ def test_no_frame_has_a_label(images, times):
     assert set(strip_colors(display, times)) == {"#ffffff"} and not legend_of(display)
 
 
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_labels_may_be_a_list_with_gaps(images, times, missing):
+    """Which are no class, although NumPy makes a text of a NaN among texts."""
+    labels = ["arc", missing] * 10
+    display = KeogramDisplay.from_frames(images, times, labels)
+    again = KeogramDisplay(display.columns, display.times, labels).plot()
+    assert [*legend_of(display)] == [*legend_of(again)] == ["arc"]
+    assert strip_colors(display, times[1:2]) == ["#ffffff"]
+
+
 def test_sixteen_classes_differ_in_colour(images, times):
     """And more are an error."""
     display = KeogramDisplay.from_frames(images, times, np.arange(20) % 16)
