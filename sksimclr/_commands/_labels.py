@@ -18,7 +18,7 @@ class Label:
     line: int
 
 
-def read_labels(path, files, *, lost=None):
+def read_labels(path, files, *, lost=None, to_train=True):
     """Read which frames have which label.
 
     Parameters
@@ -32,6 +32,8 @@ def read_labels(path, files, *, lost=None):
     lost : list, optional
         Takes the lines that name a file which is not among `files`. Without it, they
         are an error.
+    to_train : bool, default=True
+        Ask for two different labels at least.
 
     Returns
     -------
@@ -42,7 +44,7 @@ def read_labels(path, files, *, lost=None):
     ------
     ValueError
         The table is not as described, names a file that is not among `files`, or gives
-        one frame two labels; or there are fewer than two labels.
+        one frame two labels; or there are fewer labels than asked for.
     """
     named, labels, problems = _Files(files), defaultdict(dict), []
     for line, row in _rows(path):
@@ -63,7 +65,7 @@ def read_labels(path, files, *, lost=None):
             problems.append(f"line {line}: {error}")
     if problems:
         raise ValueError(f"{str(path)!r} has {_few(problems)}")
-    if not lost:
+    if to_train and not lost:
         _check_classes(path, labels)
     return dict(labels)
 

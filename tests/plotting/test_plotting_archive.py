@@ -974,6 +974,14 @@ def test_night_errors(night, change, message):
     assert plt.get_fignums() == []
 
 
+def test_frames_without_a_time_are_in_no_night(tmp_path):
+    """Which the error says."""
+    row = {"time": None, "label": "arc", "site": "gill", "date": "unknown"}
+    catalogue = write_catalogue(tmp_path / "catalogue", [row])
+    with pytest.raises(ValueError, match="does not know when its frames of it were"):
+        KeogramDisplay.from_catalogue(catalogue, "gill", "2014-03-10")
+
+
 def test_files_that_are_no_longer_as_they_were(night, images, times):
     """Gone, shorter, of another size, damaged: the error names the file."""
     catalogue, _ = night
