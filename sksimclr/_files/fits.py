@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import threading
 import warnings
@@ -33,6 +34,12 @@ _CODE_LENGTHS = range(2, 9)  # of a station's code; longer texts are description
 _DAMAGE = re.compile("truncated|verification failed", re.IGNORECASE)  # astropy's words
 _CHANNELS = (3, 4)  # of the first axis, when it is that of colours
 _catching = threading.Lock()  # who catches warnings changes what all threads do
+if hasattr(os, "register_at_fork"):  # a fork of a thread that waits would wait for ever
+    os.register_at_fork(
+        before=_catching.acquire,
+        after_in_parent=_catching.release,
+        after_in_child=_catching.release,
+    )
 
 
 def read_fits(path: Path) -> Frames:

@@ -94,13 +94,14 @@ class _Process:
 
     def __init__(self) -> None:
         self._running: Any = None
+        self._owner: int | None = None  # a fork of it must not read its answers
 
     def ask(self, path: str) -> tuple[dict[str, Any], bytes]:
         """Return what it says of a file, and the bytes of the images.
 
         Raises a ValueError with what it says is wrong, or that it crashed.
         """
-        if self._running is None:
+        if self._owner != os.getpid():
             self._start()
         running = self._running
         timer = threading.Timer(_SECONDS, running.kill)
@@ -134,15 +135,18 @@ class _Process:
             stderr=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": search, "OPENBLAS_NUM_THREADS": "1"},
         )
-        self._finalizer = weakref.finalize(self, _end, self._running)
+        self._owner = os.getpid()
+        self._finalizer = weakref.finalize(self, _end, self._running, self._owner)
 
     def _end(self) -> None:
-        self._running = None
+        self._owner = None
         self._finalizer()
 
 
-def _end(process: Any) -> None:
-    """End a process and wait for it."""
+def _end(process: Any, owner: int) -> None:
+    """End a process and wait for it, unless it is that of another."""
+    if os.getpid() != owner:
+        return
     process.kill()
     with suppress(OSError):
         process.communicate()

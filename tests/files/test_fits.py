@@ -1,6 +1,10 @@
 """Frames in FITS files, against what astropy reads and writes."""
 
 import gzip
+import multiprocessing
+import sys
+import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -178,6 +182,24 @@ def test_threads_do_not_mix_up_what_is_damaged(tmp_path, images):
         found = list(threads.map(is_damaged, 50 * [*range(8)]))
     assert found == 50 * [False, True, False, True, False, True, False, True]
     assert (list(warnings.filters), warnings._showwarnmsg_impl) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_forks_can_read_whatever_threads_do(tmp_path, images):
+    """While one is reading, too."""
+    path, is_reading = write(tmp_path / "a.fits", images), threading.Event()
+
+    def read_slowly():
+        with module._catching:
+            is_reading.set()
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=read_slowly)
+    thread.start()
+    is_reading.wait()
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert len(pool.apply_async(read_frames, [path]).get(30)) == 1
+    thread.join()
 
 
 @pytest.mark.parametrize("width", ["90000000000", "9000000000000000000"])
