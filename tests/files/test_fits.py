@@ -4,9 +4,9 @@ import gzip
 import multiprocessing
 import sys
 import threading
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import numpy as np
 import pytest
@@ -192,7 +192,7 @@ def test_forks_can_read_whatever_threads_do(tmp_path, images):
     def read_slowly():
         with module._catching:
             is_reading.set()
-            time.sleep(0.2)
+            sleep(0.2)
 
     thread = threading.Thread(target=read_slowly)
     thread.start()
