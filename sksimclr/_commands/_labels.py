@@ -159,12 +159,12 @@ class _NotAmongFiles(ValueError):
 def _frame_number(text):
     """Return the number of a frame; 0 where there is none."""
     try:
-        number = int(text or 0)
+        number = float(text or 0)  # 3.0, as gaps make of a 3
     except ValueError:
-        number = -1
-    if number < 0:
+        number = -1.0
+    if number < 0 or not number.is_integer():
         raise ValueError(f"frame must be an integer >= 0, got {text!r}")
-    return number
+    return int(number)
 
 
 def _few(problems):

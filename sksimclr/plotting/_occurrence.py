@@ -128,8 +128,9 @@ class OccurrenceDisplay:
         self.ax_ = self.axes_[0]
         self.figure_ = self.ax_.figure
         percent = 100 * self.fractions
-        style = {"cmap": "viridis", "vmin": 0, "vmax": np.nanmax(percent)}
-        style |= image_kw or {}
+        style = {"cmap": "viridis"} | (image_kw or {})
+        if "norm" not in style:
+            style = {"vmin": 0, "vmax": np.nanmax(percent)} | style
         for panel, values, title in zip(self.axes_, percent, titles, strict=False):
             image = _draw(panel, values[part], title, style)
         seen = np.where(n_frames > 0, n_frames, np.nan)
@@ -343,7 +344,7 @@ def _n_columns_of(axes):
 
 def _draw(ax, values, title, style):
     """Show values of months and hours, blank where they are NaN."""
-    image = ax.imshow(np.ma.masked_invalid(values), aspect="auto", **style)
+    image = ax.imshow(np.ma.masked_invalid(values), **({"aspect": "auto"} | style))
     ax.set_title(title, fontsize=LABEL_SIZE)
     return image
 

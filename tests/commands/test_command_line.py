@@ -715,6 +715,7 @@ def test_links_have_their_own_names(tmp_path):
         "\ufefflabel;file;note\r\np;b.pgm;;\r\nq;x/a.pgm;\r\n",  # of a spreadsheet
         "file\tframe\tlabel\nb.pgm\t\tp\nx/a.pgm\t0\tq",
         'file, label\n"b.pgm", p\n\nb.pgm, p\nx/a.pgm, q\n,\n',
+        "file,frame,label\nb.pgm,,p\nx/a.pgm,0.0,q\n",  # of pandas
     ],
 )
 def test_tables_come_in_many_forms(text, tree, tmp_path):
@@ -741,6 +742,7 @@ def test_tables_come_in_many_forms(text, tree, tmp_path):
             ["b.pgm,1,p", "", "b.pgm,1,q"],
             "line 4: frame 1 .* is 'q', but line 2 says 'p'",
         ),
+        (["b.pgm,0.5,p", "b.pgm,nan,q"], "got '0.5'; line 3: .* got 'nan'"),
         (["b.pgm,-1,p", "b.pgm,x,q"], "got '-1'; line 3: .* integer >= 0, got 'x'"),
         (["c.pgm,0,p"] * 7, "7 row.*line 6: .*; and 2 more"),
         (["b.pgm,0,p", "b.pgm,1,p"], "at least two different labels, got only 'p'"),

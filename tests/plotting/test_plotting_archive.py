@@ -1331,6 +1331,10 @@ def test_classes_share_one_scale_of_colours(rng):
     assert {ax.images[0].get_clim() for ax in display.axes_[:-1]} == {(0, top)}
     other = OccurrenceDisplay(display.counts, NAMES).plot(image_kw={"vmax": 50})
     assert other.ax_.images[0].get_clim() == (0, 50)
+    style = {"norm": LogNorm(1, 90), "aspect": "equal"}
+    other = OccurrenceDisplay(display.counts, NAMES).plot(image_kw=style)
+    assert other.ax_.images[0].norm is style["norm"]
+    assert other.ax_.get_aspect() == 1
 
 
 def test_hours_with_few_frames_are_blank():
