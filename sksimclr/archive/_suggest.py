@@ -256,7 +256,12 @@ def choose_rows(catalogue, n, labelled, *, at_most=False):
     n_features = read_header(catalogue)["n_features"]
     with damage_named(rows):
         table, centres = _read_candidates(rows, labelled, n_features)
-    if at_most and len(table):
+    if not len(table):
+        raise ValueError(
+            f"The catalogue {str(catalogue)!r} has no frame left to label: all have a "
+            "label, or nothing to see and hence no embedding."
+        )
+    if at_most:
         n = min(n, len(table))
     X, doubt = embeddings_of(table, n_features), _doubt_of_rows(table)
     return table.take(_choose(X, doubt, centres, n))

@@ -185,8 +185,9 @@ class OccurrenceDisplay:
         n_frames = np.sum(self.counts, axis=0)
         if not self._is_full(n_frames).any():
             raise ValueError(
-                f"OccurrenceDisplay shows hours with min_frames={self.min_frames} "
-                f"labelled frames, and the fullest has {n_frames.max()}."
+                "OccurrenceDisplay shows hours with at least min_frames="
+                f"{self.min_frames or 1} labelled frames, and the fullest has "
+                f"{n_frames.max()}."
             )
 
     @classmethod

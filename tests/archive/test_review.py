@@ -289,7 +289,7 @@ def test_no_frame_without_a_label_is_an_error(folder, tmp_path):
     """There is nothing to do."""
     rows = read_catalogue(folder / "out").to_pylist()
     labels = [(row["file"], row["frame"], "arc") for row in rows]
-    with pytest.raises(ValueError, match="there are only 0 frames"):
+    with pytest.raises(ValueError, match="out' has no frame left to label"):
         write_review(folder / "out", tmp_path / "a.html", labels=labels)
 
 

@@ -1146,6 +1146,14 @@ def test_occurrence_is_what_counting_row_by_row_gives(tmp_path, rows, by):
     assert order == sorted(order)
 
 
+def test_all_frames_of_a_catalogue_of_embeddings_are_counted(tmp_path):
+    """Together, when nothing is asked for to tell them apart."""
+    rows = rows_of("a.pgm", START + np.arange(3) * MINUTE, [None] * 3)
+    rows = [{k: v for k, v in row.items() if k != "label"} for row in rows]
+    catalogue = write_catalogue(tmp_path / "c", rows, classes=None)
+    assert occurrence(catalogue, by=[]).to_pylist() == [{"n_frames": 3}]
+
+
 def test_magnetic_hour_is_the_angle_to_the_sun(tmp_path):
     """Around the axis of the dipole, at equinox: by vectors, for every half hour."""
     times = np.datetime64("2014-03-20T00:10", "ns") + 30 * np.arange(48) * MINUTE
@@ -1415,7 +1423,7 @@ def test_panels_on_given_axes(rng):
         ({"hour": "solar"}, r"hour must be one of \['hour', 'magnetic_hour'\]"),
         ({"min_frames": 0}, "min_frames == 0"),
         ({"min_frames": 601}, "min_frames=601 labelled frames, and the fullest has 6"),
-        ({"counts": np.zeros((6, 12, 24), int)}, "the fullest has 0"),
+        ({"counts": np.zeros((6, 12, 24), int)}, "min_frames=1 .* the fullest has 0"),
     ],
 )
 def test_occurrence_display_errors(change, message):
