@@ -189,6 +189,16 @@ def test_key_of_the_labels_is_that_of_the_catalogue(folder, tmp_path):
     assert a == b != c
 
 
+def test_labels_that_pages_were_given_are_told_apart(folder, tmp_path):
+    """So that a browser takes them over once."""
+    row = read_catalogue(folder / "out").slice(0, 1).to_pylist()[0]
+    for name, label in (("a", "arc"), ("b", "arc"), ("c", "haze")):
+        labels = [(row["file"], row["frame"], label)]
+        write_review(folder / "out", tmp_path / f"{name}.html", n=3, labels=labels)
+    a, b, c = (data_of(tmp_path / f"{name}.html")["given"] for name in "abc")
+    assert a == b != c
+
+
 def test_page_asks_for_nothing_and_runs_its_own_script_alone(folder, tmp_path):
     """Its policy has the hashes of its style and script, and allows nothing else."""
     write_review(folder / "out", tmp_path / "a.html", n=3)
@@ -405,7 +415,7 @@ def test_labels_go_from_keys_to_a_model(page, folder, tmp_path):
     )
     page.press("s")
     table, end = tmp_path / "labels.csv", time.monotonic() + 20
-    while not table.exists() and time.monotonic() < end:
+    while not (table.exists() and table.stat().st_size) and time.monotonic() < end:
         time.sleep(0.02)
     files = sorted((folder / HOSTILE).glob("*.pgm"))
     found = {
@@ -524,6 +534,24 @@ def test_missing_frames_cannot_be_labelled(browser, own):
     page.press(*["1"] * len(usable))
     assert sorted(page.labels()) == sorted(usable)
     assert page.find("#count")[0].text == "15 of 15 labelled."
+
+
+def test_corrections_outlast_the_labels_that_a_page_was_given(
+    browser, folder, tmp_path
+):
+    """Also those that were made on another page of the catalogue."""
+    row = read_catalogue(folder / "out").slice(0, 1).to_pylist()[0]
+    frame = [row["file"], row["frame"]]
+    labels = [(*frame, "haze")]
+    write_review(folder / "out", tmp_path / "a.html", n=3, labels=labels)
+    page = Page(browser, tmp_path / "a.html")
+    assert page.script("return rows()") == [[*frame, "haze"]]
+    key = f"sksimclr review {data_of(page.path)['key']}"
+    page.script(
+        "localStorage.setItem(...arguments)", key, json.dumps([[*frame, "arc"]])
+    )
+    browser.refresh()
+    assert page.script("return rows()") == [[*frame, "arc"]]
 
 
 def test_page_without_guesses_works(browser, folder, tmp_path):
