@@ -393,6 +393,13 @@ def classes_of(page):
     return data_of(page.path)["classes"]
 
 
+def wait_for(condition):
+    """Wait until something is so, for 20 seconds at most."""
+    end = time.monotonic() + 20
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
 def test_labels_go_from_keys_to_a_model(page, folder, tmp_path):
     """Keys, undo, a closed tab, a saved table, and a model that is trained from it."""
     names = classes_of(page)
@@ -408,15 +415,15 @@ def test_labels_go_from_keys_to_a_model(page, folder, tmp_path):
     page.browser.close()
     page.browser.switch_to.window(new)
     page.browser.get(page.path.as_uri())
+    wait_for(page.labels)  # the tabs are processes
     assert page.labels() == expected
     page.browser.execute_cdp_cmd(
         "Browser.setDownloadBehavior",
         {"behavior": "allow", "downloadPath": str(tmp_path)},
     )
     page.press("s")
-    table, end = tmp_path / "labels.csv", time.monotonic() + 20
-    while not (table.exists() and table.stat().st_size) and time.monotonic() < end:
-        time.sleep(0.02)
+    table = tmp_path / "labels.csv"
+    wait_for(lambda: table.exists() and table.stat().st_size)
     files = sorted((folder / HOSTILE).glob("*.pgm"))
     found = {
         (str(path), frame): label.name
