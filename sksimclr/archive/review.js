@@ -40,18 +40,20 @@ function load() {
     setLabel(JSON.stringify([file, number]), label);
   }
   [...data.classes, ...labels.values()].forEach(addClass);
-  if (given.length) store();
+  if (given.length) {
+    write(STORE, rows());
+    write(GIVEN, true);
+  }
 }
 
 function keep() {
   unsaved = true;
-  store();
+  write(STORE, rows());
 }
 
-function store() {
+function write(key, value) {
   try {
-    localStorage.setItem(STORE, JSON.stringify(rows()));
-    localStorage.setItem(GIVEN, "yes");
+    localStorage.setItem(key, JSON.stringify(value));
   } catch (error) {
     warnOfLoss();
   }
