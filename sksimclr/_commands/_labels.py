@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from sksimclr._files.file_names import as_path
+from sksimclr._files.file_names import absolute, as_path
 
 _MOST_NAMED = 5
 
@@ -18,7 +18,7 @@ class Label:
     line: int
 
 
-def read_labels(path, files, *, lost=None):
+def read_labels(path, files, *, lost=None, to_train=True):
     """Read which frames have which label.
 
     Parameters
@@ -32,6 +32,8 @@ def read_labels(path, files, *, lost=None):
     lost : list, optional
         Takes the lines that name a file which is not among `files`. Without it, they
         are an error.
+    to_train : bool, default=True
+        Ask for two different labels at least.
 
     Returns
     -------
@@ -42,17 +44,14 @@ def read_labels(path, files, *, lost=None):
     ------
     ValueError
         The table is not as described, names a file that is not among `files`, or gives
-        one frame two labels; or there are fewer than two labels.
+        one frame two labels; or there are fewer labels than asked for.
     """
-    by_name = defaultdict(list)
-    for file in files:
-        by_name[Path(file).name].append(Path(file))
-    labels, problems = defaultdict(dict), []
+    named, labels, problems = _Files(files), defaultdict(dict), []
     for line, row in _rows(path):
         if not row["label"]:
             continue
         try:
-            file = _find(row["file"], by_name)
+            file = named.find(row["file"])
             number = _frame_number(row["frame"])
             before = labels[file].setdefault(number, Label(row["label"], line))
             if before.name != row["label"]:
@@ -66,7 +65,7 @@ def read_labels(path, files, *, lost=None):
             problems.append(f"line {line}: {error}")
     if problems:
         raise ValueError(f"{str(path)!r} has {_few(problems)}")
-    if not lost:
+    if to_train and not lost:
         _check_classes(path, labels)
     return dict(labels)
 
@@ -114,27 +113,43 @@ def _cells(path, reader):
             yield reader.line_num, cells
 
 
-def _find(text, by_name):
-    """Return the file that a row names."""
-    wanted = Path(as_path(text))
-    same_name = by_name.get(wanted.name, [])
-    if wanted.is_absolute():
-        found = [file for file in same_name if file.resolve() == wanted.resolve()]
-    else:
-        n = len(wanted.parts)
-        found = [
-            file for file in same_name if file.resolve().parts[-n:] == wanted.parts
-        ]
-        found = found or [f for f in same_name if f.resolve() == wanted.resolve()]
-    if len(found) > 1:
-        raise ValueError(
-            f"{text!r} may be {str(found[0])!r} or {str(found[1])!r}; give more of the "
-            "path"
-        )
-    if not found:
-        near = f", but {str(same_name[0])!r} is" if same_name else ""
-        raise _NotAmongFiles(f"{text!r} is not among the files given{near}")
-    return found[0]
+class _Files:
+    """The files that rows may name."""
+
+    def __init__(self, files):
+        self._by_name = defaultdict(list)
+        for file in map(Path, files):
+            self._by_name[file.name].append(file)
+        self._by_end = {}  # as far as rows have asked for it
+
+    def find(self, text):
+        """Return the file that a row names."""
+        wanted = Path(as_path(text))
+        found = self._that_end(wanted) or self._that_end(wanted.resolve(), wanted.name)
+        if len(found) > 1:
+            raise ValueError(
+                f"{text!r} may be {str(found[0])!r} or {str(found[1])!r}; give more of "
+                "the path"
+            )
+        if not found:
+            same_name = self._by_name.get(wanted.name)
+            near = f", but {str(same_name[0])!r} is" if same_name else ""
+            raise _NotAmongFiles(f"{text!r} is not among the files given{near}")
+        return found[0]
+
+    def _that_end(self, wanted, name=None):
+        """Return the files of a name whose paths end in that of `wanted`, or are it.
+
+        A link has two: its own, and that of the file to which it leads.
+        """
+        name, n = name or wanted.name, len(wanted.parts)
+        if (name, n) not in self._by_end:
+            ends = self._by_end[name, n] = defaultdict(list)
+            for file in self._by_name.get(name, ()):
+                paths = Path(absolute(file)), file.resolve()
+                for end in {path.parts[-n:] for path in paths}:
+                    ends[end].append(file)
+        return self._by_end[name, n].get(wanted.parts, [])
 
 
 class _NotAmongFiles(ValueError):
@@ -144,12 +159,12 @@ class _NotAmongFiles(ValueError):
 def _frame_number(text):
     """Return the number of a frame; 0 where there is none."""
     try:
-        number = int(text or 0)
+        number = float(text or 0)  # 3.0, as gaps make of a 3
     except ValueError:
-        number = -1
-    if number < 0:
+        number = -1.0
+    if number < 0 or not number.is_integer():
         raise ValueError(f"frame must be an integer >= 0, got {text!r}")
-    return number
+    return int(number)
 
 
 def _few(problems):

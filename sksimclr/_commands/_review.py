@@ -38,8 +38,9 @@ def run(args):
 def _labels(args):
     """Return (file, frame, label) of a table, with the catalogue's names of files."""
     files = map(as_path, read_files(args.catalogue)["file"].to_pylist())
+    found = read_labels(args.labels, list(files), to_train=False)
     return [
         (as_text(path), frame, label.name)
-        for path, frames in read_labels(args.labels, list(files)).items()
+        for path, frames in found.items()
         for frame, label in frames.items()
     ]

@@ -64,10 +64,8 @@ def _put_labels(labels, table, store, names):
         for number, label in frames.items()
     }
     n_labels = len(wanted) + len(lost)
-    index = store.index  # is read anew each time
-    for row in _rows_of({name for name, _ in wanted}, index):
-        name, number = (index.column(c)[row].as_py() for c in ("file", "frame"))
-        labels[row] = wanted.pop((name, number), None)
+    for row, frame in _frames_of({name for name, _ in wanted}, store.index):
+        labels[row] = wanted.pop(frame, None)
     n_lost = len(wanted) + len(lost)
     if n_lost == n_labels:
         raise ValueError(
@@ -81,11 +79,13 @@ def _put_labels(labels, table, store, names):
         )
 
 
-def _rows_of(names, index):
-    """Return the numbers of the rows that are of some files."""
+def _frames_of(names, index):
+    """Return (number of a row, (its file, its frame)) for all rows of some files."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     files = index.column("file")
     is_one = pc.is_in(files, value_set=pa.array(sorted(names), files.type))
-    return np.flatnonzero(is_one.to_numpy()).tolist()
+    rows = np.flatnonzero(is_one.to_numpy())
+    found = (index.column(name).take(rows).to_pylist() for name in ("file", "frame"))
+    return zip(rows.tolist(), zip(*found, strict=True), strict=True)

@@ -54,6 +54,7 @@ _NO_SKY = {
 }
 _WORD = re.compile("[a-z]+")
 _LEAP_SECOND = re.compile(r"(?<=:\d9:)60(?:\.\d*)?$")
+_UTC = re.compile(r"\s*(UTC|Z|\+00:00)$")
 _ESCAPED = re.compile(r"\\u(d[89a-f][0-9a-f]{2}|005c)")  # no text of UTF-8
 _LIKE_ESCAPED = re.compile(rf"\\(?={_ESCAPED.pattern[2:]})")
 
@@ -173,6 +174,17 @@ def as_times(texts: list[str]) -> NDArray[np.datetime64]:
             held = _LEAP_SECOND.sub("59.999999999", text)
             return as_times([held if held != text else "NaT"])
         return np.concatenate([as_times([text]) for text in texts])
+
+
+def without_utc(text: str) -> str:
+    """Return the text of a time without what says that it is UTC.
+
+    Examples
+    --------
+    >>> without_utc("2020-01-01 06:00:03.5 UTC")
+    '2020-01-01 06:00:03.5'
+    """
+    return _UTC.sub("", text.strip())
 
 
 def named_frames(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
+import threading
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sksimclr._files.compressed import check_size, read_content
-from sksimclr._files.file_names import as_times, instrument_of, site_and_time
+from sksimclr._files.file_names import (
+    as_times,
+    instrument_of,
+    site_and_time,
+    without_utc,
+)
 from sksimclr._files.frames import Frames
 
 _START = b"SIMPLE  ="
@@ -26,6 +33,13 @@ _IMAGERS = ("INSTRUME", "CAMERA", "HEAD")
 _CODE_LENGTHS = range(2, 9)  # of a station's code; longer texts are descriptions
 _DAMAGE = re.compile("truncated|verification failed", re.IGNORECASE)  # astropy's words
 _CHANNELS = (3, 4)  # of the first axis, when it is that of colours
+_catching = threading.Lock()  # who catches warnings changes what all threads do
+if hasattr(os, "register_at_fork"):  # a fork of a thread that waits would wait for ever
+    os.register_at_fork(
+        before=_catching.acquire,
+        after_in_parent=_catching.release,
+        after_in_child=_catching.release,
+    )
 
 
 def read_fits(path: Path) -> Frames:
@@ -85,7 +99,7 @@ def _first_image(data: bytes) -> tuple[NDArray[Any], Any, str]:
     """Return images (n, H, W) or (n, H, W, C), their header, and what is wrong."""
     from astropy.io import fits
 
-    with warnings.catch_warnings(record=True) as caught:
+    with _catching, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with fits.open(io.BytesIO(data), memmap=False, checksum=True) as units:
             for number in range(_MAX_UNITS):
@@ -115,7 +129,10 @@ def _as_frames(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 def _said(caught: list[warnings.WarningMessage]) -> str:
     """Return what astropy warned of that is damage: an early end, a wrong checksum."""
-    texts = [" ".join(str(each.message).split()) for each in caught]
+    from astropy.utils.exceptions import AstropyWarning
+
+    ours = (each for each in caught if issubclass(each.category, AstropyWarning))
+    texts = [" ".join(str(each.message).split()) for each in ours]
     return next((text for text in texts if _DAMAGE.search(text)), "")
 
 
@@ -132,28 +149,30 @@ def _times(
 
 def _text_of_time(header: Any) -> str:
     """Return the ISO 8601 text of when the exposure began, or "NaT"."""
-    date = _first(header, _DATES)
-    if "T" in date or " " in date.strip():
-        return date.strip().replace(" ", "T").rstrip("Z")
-    clock = _first(header, _CLOCKS)
-    return f"{date.strip()}T{clock.strip()}".rstrip("Z") if date and clock else "NaT"
+    date, clock = _first(header, _DATES), _first(header, _CLOCKS)
+    if "T" in date or " " in date:
+        return without_utc(date).replace(" ", "T")
+    return without_utc(f"{date}T{clock}") if date and clock else "NaT"
 
 
 def _site(header: Any) -> str:
     """Return the code of the station, "" if there is none."""
-    text = _first(header, _SITES).strip().lower()
+    text = _first(header, _SITES).lower()
     is_code = len(text) in _CODE_LENGTHS and text.replace("-", "").isalnum()
     return text if is_code else ""
 
 
 def _instrument(header: Any) -> str:
     """Return imager and filter, "" where the header has neither."""
-    wavelength = _first(header, ("FILTWAV",)).strip()  # nm
-    line = f"{int(wavelength)} nm" if wavelength.isdecimal() else ""
-    parts = _first(header, _IMAGERS), line or _first(header, ("FILTER",))
-    return ", ".join(filter(None, (part.strip() for part in parts)))
+    try:
+        line = f"{float(_first(header, ('FILTWAV',))):g} nm"
+    except ValueError:
+        line = _first(header, ("FILTER",))
+    return ", ".join(filter(None, (_first(header, _IMAGERS), line)))
 
 
 def _first(header: Any, names: tuple[str, ...]) -> str:
-    """Return the first of some entries that is there, as text."""
-    return next((str(header[name]) for name in names if name in header), "")
+    """Return the first of some entries that says something, as text."""
+    values = (header.get(name) for name in names)  # None also of one without a value
+    texts = (str(value).strip() for value in values if value is not None)
+    return next(filter(None, texts), "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from sksimclr._files.file_names import (
     as_times,
     instrument_of,
     site_and_time,
+    without_utc,
 )
 from sksimclr._files.frames import Frames
 
@@ -39,7 +39,6 @@ _IMAGERS = ("imager unique id", "imager_unique_id", "imager_uid", "device_uid")
 _MODES = ("mode unique id", "mode_unique_id", "mode_uid")
 _HINT = "Files of another layout need a reader: sksimclr.archive.register_reader"
 _SITES = ("site unique id", "site_unique_id", "site_uid", "site")  # among attributes
-_UTC = re.compile(r"\s*(UTC|Z|\+00:00)$")
 _local = threading.local()  # the process of each thread
 
 
@@ -83,7 +82,7 @@ def read_h5(path: Path) -> Frames:
     )
     return Frames(
         np.ascontiguousarray(np.moveaxis(images, -1, 0)),
-        times=as_times([_UTC.sub("", text.strip()) for text in said["times"]]),
+        times=as_times([*map(without_utc, said["times"])]),
         site=site or site_and_time(path)[0],
         metadata=metadata,
         instrument=as_instrument(imager, mode) if imager else instrument_of(path),
@@ -95,13 +94,14 @@ class _Process:
 
     def __init__(self) -> None:
         self._running: Any = None
+        self._owner: int | None = None  # a fork of it must not read its answers
 
     def ask(self, path: str) -> tuple[dict[str, Any], bytes]:
         """Return what it says of a file, and the bytes of the images.
 
         Raises a ValueError with what it says is wrong, or that it crashed.
         """
-        if self._running is None:
+        if self._owner != os.getpid():
             self._start()
         running = self._running
         timer = threading.Timer(_SECONDS, running.kill)
@@ -135,15 +135,18 @@ class _Process:
             stderr=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": search, "OPENBLAS_NUM_THREADS": "1"},
         )
-        self._finalizer = weakref.finalize(self, _end, self._running)
+        self._owner = os.getpid()
+        self._finalizer = weakref.finalize(self, _end, self._running, self._owner)
 
     def _end(self) -> None:
-        self._running = None
+        self._owner = None
         self._finalizer()
 
 
-def _end(process: Any) -> None:
-    """End a process and wait for it."""
+def _end(process: Any, owner: int) -> None:
+    """End a process and wait for it, unless it is that of another."""
+    if os.getpid() != owner:
+        return
     process.kill()
     with suppress(OSError):
         process.communicate()

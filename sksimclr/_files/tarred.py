@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import posixpath
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def read_png_tar(path: Path) -> Frames:
             raise ValueError(f"{name!r} in it: {error}") from error
         damage = damage or more
         images.append(found[0])
-        check_size(sum(image.nbytes for image in images))
+        check_size(len(images) * first.nbytes)
     told = [site_and_time(name) for name in sorted(members)]
     return Frames(
         np.stack(images),
@@ -80,8 +81,10 @@ def _members(data: bytes) -> tuple[dict[str, bytes], str]:
             for number, member in enumerate(tar):
                 if number == _MAX_MEMBERS:
                     raise ValueError(f"it has more than {_MAX_MEMBERS:,} members")
-                file = tar.extractfile(member) if member.isreg() else None
-                if file is None or not member.name.lower().endswith(".png"):
+                name = posixpath.basename(member.name).lower()
+                is_png = name.endswith(".png") and not name.startswith(".")
+                file = tar.extractfile(member) if is_png and member.isreg() else None
+                if file is None:
                     continue
                 found[member.name] = file.read()
                 if len(found[member.name]) < member.size:

@@ -1,13 +1,17 @@
 """How a catalogue's labels agree with those of somebody else, month by month."""
 
+import warnings
 from dataclasses import dataclass
+from numbers import Number
 
 import numpy as np
-from sklearn.metrics import cohen_kappa_score, confusion_matrix
+from sklearn.metrics import cohen_kappa_score
 
+from sksimclr._estimators.labels import is_missing
 from sksimclr.archive._catalogue import read_catalogue
 
 _COLUMNS = {"site", "time", "label"}
+_LONGEST = 1e9  # seconds of tolerance that make a difference
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +71,9 @@ def compare_labels(catalogue, table, *, names=None, tolerance=1.0):
         Folder that `label_archive` has written.
     table : mapping of str to array-like of shape (n_rows,)
         Labels of others: a data frame, an Arrow table, or a dict of columns "site"
-        (codes such as "gill", in either case), "time" (UTC) and "label". Rows without
-        a time or a label do not count.
-    names : mapping of str to str, default=None
+        (codes such as "gill", in either case), "time" (UTC, or with a zone) and
+        "label" (texts or whole numbers). Rows without a time or a label do not count.
+    names : mapping of label to str, default=None
         What their labels are called here, for those that have another name.
     tolerance : float, default=1.0
         Seconds, at least 0, by which times of one frame may differ. Each of their rows
@@ -84,8 +88,8 @@ def compare_labels(catalogue, table, *, names=None, tolerance=1.0):
     FileNotFoundError
         There is no such catalogue.
     ValueError
-        A column is not there, or `tolerance` is negative; or the catalogue is of
-        embeddings alone.
+        A column is not there, of another length than others, or of something else;
+        or `tolerance` is negative; or the catalogue is of embeddings alone.
     OSError
         A file of the catalogue is damaged.
     ImportError
@@ -115,15 +119,19 @@ def compare_labels(catalogue, table, *, names=None, tolerance=1.0):
         raise ValueError(f"tolerance must be at least 0 seconds, got {tolerance!r}.")
     ours = _columns(read_catalogue(catalogue, columns=sorted(_COLUMNS)), "catalogue")
     theirs = _columns(table, "table")
-    names = dict(names or {})
+    names = {str(name): here for name, here in dict(names or {}).items()}
     theirs["label"] = np.array([names.get(x, x) for x in theirs["label"]], dtype=str)
-    first, second = _pairs(ours, theirs, np.timedelta64(round(tolerance * 1e9), "ns"))
+    nanoseconds = round(min(tolerance, _LONGEST) * 1e9)
+    first, second = _pairs(ours, theirs, np.timedelta64(nanoseconds, "ns"))
     here, there = ours["label"][first], theirs["label"][second]
     months, numbers = np.unique(
         ours["time"][first].astype("datetime64[M]"), return_inverse=True
     )
     labels = sorted({*here.tolist(), *there.tolist()})
     is_one = len(labels) < 2
+    confusion = np.zeros((len(months), len(labels), len(labels)), np.int64)
+    places = (numbers, *(np.searchsorted(labels, each) for each in (here, there)))
+    np.add.at(confusion, places, 1)
     return LabelAgreement(
         n_frames=len(first),
         n_only_ours=len(ours["label"]) - len(first),
@@ -132,14 +140,7 @@ def compare_labels(catalogue, table, *, names=None, tolerance=1.0):
         kappa=np.nan if is_one else float(cohen_kappa_score(here, there)),
         labels=labels,
         months=months,
-        confusion=np.stack(
-            [
-                confusion_matrix(here[numbers == k], there[numbers == k], labels=labels)
-                for k in range(len(months))
-            ]
-        )
-        if len(months)
-        else np.zeros((0, 0, 0), np.int64),
+        confusion=confusion,
     )
 
 
@@ -150,21 +151,46 @@ def _columns(table, what):
     if missing:
         raise ValueError(f"The {what} has no columns {missing}; it has {known}.")
     site, label = (np.asarray(table[name], object) for name in ("site", "label"))
-    time = _as_times(table["time"])
-    is_label = np.array([isinstance(x, (str, int, np.integer)) for x in label], bool)
-    kept = is_label & ~np.isnat(time)
+    time = _as_times(table["time"], what)
+    lengths = {"site": len(site), "time": len(time), "label": len(label)}
+    if len({*lengths.values()}) > 1:
+        raise ValueError(f"Columns of the {what} differ in length: {lengths}.")
+    label = np.array([_as_label(x) for x in label], object)
+    kept = (label != None) & ~np.isnat(time)  # noqa: E711 (of each element)
     return {
         "site": np.array([str(x).lower() for x in site[kept]], dtype=str),
         "time": time[kept],
-        "label": np.array([str(x) for x in label[kept]], dtype=str),
+        "label": label[kept].astype(str),
     }
 
 
-def _as_times(column):
-    """Return times as datetime64[ns], UTC."""
+def _as_label(value):
+    """Return a label as text, None if there is none."""
+    if is_missing(value) or value == "":
+        return None
+    is_whole = isinstance(value, (float, np.floating)) and value.is_integer()
+    return str(int(value) if is_whole else value)  # 1.0, as gaps make of a 1
+
+
+def _as_times(column, what):
+    """Return times as datetime64[ns], UTC, NaT where there is none."""
     if hasattr(column, "dt") and getattr(column.dt, "tz", None) is not None:
         column = column.dt.tz_convert(None)
-    return np.asarray(column).astype("datetime64[ns]")
+    times = np.asarray(column, object if isinstance(column, (list, tuple)) else None)
+    if times.dtype.kind not in "MSU":
+        times = [None if is_missing(x) else x for x in times.tolist()]
+        times = np.array(times, object)
+    try:
+        if any(isinstance(x, Number) for x in times):  # since when, in which unit?
+            raise TypeError("there are numbers in it")
+        with warnings.catch_warnings():  # NumPy warns of zones, and heeds them
+            warnings.simplefilter("ignore", UserWarning)
+            return times.astype("datetime64[ns]")
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"The column 'time' of the {what} must be dates and times, such as "
+            f"'2014-03-10T06:00:01': {error}."
+        ) from error
 
 
 def _pairs(ours, theirs, tolerance):

@@ -140,7 +140,8 @@ def read_header(folder, kind):
         header = {"utc_offset": 0.0} | json.loads(path.read_text())  # of before
         header["utc_offset"] = check_utc_offset(header["utc_offset"])
         n_format = int(header["format"])
-        kind.check(header)
+        if n_format <= FORMAT:
+            kind.check(header)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{str(path)!r} is damaged: expected what {kind.function} writes, got "

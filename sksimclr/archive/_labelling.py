@@ -90,10 +90,10 @@ def label_archive(
     Raises
     ------
     ValueError
-        The pipeline does not label or embed, or `utc_offset` is out of range; or the
+        The pipeline does not label or embed, a parameter is not as described; or the
         catalogue was begun with another pipeline or other settings.
     TypeError
-        `utc_offset` is no number.
+        `n_threads` or `part_bytes` is no integer, or `utc_offset` no number.
     sklearn.exceptions.NotFittedError
         The pipeline is not fitted.
     FileNotFoundError

@@ -80,6 +80,10 @@ def occurrence(catalogue, *, by=("site", "hour"), sites=None):
             "written before there was one. Label its files again, in another folder."
         )
     keys = [*by, *(["label"] if "label" in rows.schema.names else [])]
+    if not keys:
+        import pyarrow as pa
+
+        return pa.table({"n_frames": [rows.count_rows()]})
     return _count(rows, {key: _expression(key, rows, sites) for key in keys})
 
 

@@ -115,7 +115,8 @@ def pack_frames(
     ValueError
         A parameter is not as described; or the store was begun with other ones.
     TypeError
-        `every` or `per_night` is no integer, or `utc_offset` no number.
+        `every`, `per_night`, `n_threads` or `part_bytes` is no integer, or `utc_offset`
+        no number.
     FileNotFoundError
         One of `files` does not exist; or the store has lost its list of files.
     FileExistsError

@@ -245,7 +245,7 @@ class Part(ABC):
         quality = frame_quality(images, frames.damage)
         return Piece(
             number=number,
-            site=frames.site or UNKNOWN,
+            site=in_utf8(frames.site) or UNKNOWN,
             instrument=in_utf8(frames.instrument) or None,
             frame=np.arange(rows.start, rows.stop, rows.step, dtype=np.int32),
             images=images,

@@ -81,7 +81,8 @@ def write_review(catalogue, page, *, n=200, labels=(), preprocessor=None):
     Frames are shown by what the model says of them, and within that in groups of about
     twelve that look alike to it (k-means of the embeddings), the most urgent first.
     Every browser keeps the labels of a catalogue until they are deleted there, also for
-    later pages of the same catalogue.
+    later pages of the same catalogue. It takes over `labels` when it opens the page for
+    the first time.
 
     The page asks for nothing outside itself, which its Content-Security-Policy
     enforces, and holds pictures of at most 224 pixels, 500 of them in at most 15 MB.
@@ -144,6 +145,7 @@ def make_page(catalogue, page, n, labels, preprocessor=None):
         "key": _fingerprint(catalogue, header),
         "classes": [str(name) for name in header["classes"] or ()],
         "labels": labels,
+        "given": _digest(labels),
         "groups": titles,
         "frames": _frames(table, groups, pictures),
     }
@@ -173,8 +175,13 @@ def _triples(labels):
 
 def _fingerprint(catalogue, header):
     """Return what tells a catalogue from others, for the memory of the browser."""
-    text = json.dumps([absolute(catalogue), header], sort_keys=True)
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return _digest([absolute(catalogue), header])
+
+
+def _digest(value):
+    """Return what tells a value from others."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _groups(table, header):

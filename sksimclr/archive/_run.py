@@ -3,8 +3,10 @@
 import sys
 import time
 from dataclasses import dataclass, field
+from numbers import Integral
 
 from joblib import cpu_count
+from sklearn.utils import check_scalar
 from tqdm import tqdm
 
 from sksimclr._files.file_names import absolute, as_text
@@ -41,6 +43,9 @@ def run_over(files, output, work, *, n_threads, part_bytes, retry_failures, verb
     dict
         What a `LabelRun` and a `PackRun` say.
     """
+    for name, value in {"n_threads": n_threads, "part_bytes": part_bytes}.items():
+        if value is not None:
+            check_scalar(value, name, Integral, min_val=1)
     began = time.monotonic()
     folder, kind = absolute(output), work.kind
     paths, others = search(files)

@@ -173,13 +173,15 @@ class FrameStore:
         ValueError
             A shard is damaged.
         """
-        rows, *rest = key if isinstance(key, tuple) and key else (key,)
-        if rows is Ellipsis and not rest:
-            rows = slice(None)
+        rows, *rest = (key or (...,)) if isinstance(key, tuple) else (key,)
+        if rows is Ellipsis:
+            return self[:][(rows, *rest)]
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
         if isinstance(rows, Integral) and not isinstance(rows, bool):
             return self._read(self._as_rows([rows]))[0][tuple(rest)]
+        if isinstance(rows, np.ndarray) and rows.ndim == 0:
+            return self[(rows[()], *rest)]
         frames = self._read(self._as_rows(rows))
         return frames[(slice(None), *rest)] if rest else frames
 
@@ -200,7 +202,8 @@ class FrameStore:
             raise IndexError(
                 f"The store has {len(self)} frames, there is no row {found[wrong][0]}."
             )
-        return np.where(found < 0, found + len(self), found).astype(np.int64)
+        found = found.astype(np.int64)  # small types cannot hold the sum
+        return np.where(found < 0, found + len(self), found)
 
     def _read(self, rows):
         """Return the frames (n, H, W) at row numbers, an array (n,) of int64."""

@@ -256,7 +256,12 @@ def choose_rows(catalogue, n, labelled, *, at_most=False):
     n_features = read_header(catalogue)["n_features"]
     with damage_named(rows):
         table, centres = _read_candidates(rows, labelled, n_features)
-    if at_most and len(table):
+    if not len(table):
+        raise ValueError(
+            f"The catalogue {str(catalogue)!r} has no frame left to label: all have a "
+            "label, or nothing to see and hence no embedding."
+        )
+    if at_most:
         n = min(n, len(table))
     X, doubt = embeddings_of(table, n_features), _doubt_of_rows(table)
     return table.take(_choose(X, doubt, centres, n))
@@ -330,9 +335,9 @@ def _foremost_rows(table, step):
 
 
 def _doubt_of_rows(table):
-    """Return the doubt of each row, None if the catalogue has no probabilities."""
+    """Return the doubt of each row, None without probabilities to compare."""
     names = [name for name in table.column_names if name.startswith(PREFIX)]
-    if not names:
+    if len(names) < 2:
         return None
     return _doubt(np.stack([table[name].to_numpy() for name in names], axis=1))
 

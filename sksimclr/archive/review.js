@@ -5,6 +5,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const STORE = `sksimclr review ${data.key}`;
+const GIVEN = `${STORE} ${data.given}`; // there when STORE has had data.labels
 const frames = data.frames; // a group after the other, each with the most urgent first
 const keyOf = (frame) => JSON.stringify([frame.file, frame.frame]);
 const labels = new Map(); // key of a frame: name of its class
@@ -27,22 +28,32 @@ function addClass(name) {
 
 function load() {
   let stored = [];
+  let given = data.labels;
   try {
     stored = JSON.parse(localStorage.getItem(STORE)) || [];
+    if (localStorage.getItem(GIVEN)) given = []; // what was changed since is newer
   } catch (error) {
     warnOfLoss();
   }
   labels.clear();
-  for (const [file, number, label] of [...stored, ...data.labels]) {
+  for (const [file, number, label] of [...stored, ...given]) {
     setLabel(JSON.stringify([file, number]), label);
   }
   [...data.classes, ...labels.values()].forEach(addClass);
+  if (given.length) {
+    write(STORE, rows());
+    write(GIVEN, true);
+  }
 }
 
 function keep() {
   unsaved = true;
+  write(STORE, rows());
+}
+
+function write(key, value) {
   try {
-    localStorage.setItem(STORE, JSON.stringify(rows()));
+    localStorage.setItem(key, JSON.stringify(value));
   } catch (error) {
     warnOfLoss();
   }

@@ -26,7 +26,7 @@ from sksimclr.plotting._shared import (
 )
 from sksimclr.plotting._strip import (
     GAP_COLOR,
-    check_length,
+    as_labels,
     draw_strip,
     frame_classes,
     legend_rows,
@@ -303,7 +303,7 @@ class KeogramDisplay:
         display = cls(
             np.concatenate(columns)[order],
             times[order],
-            None if labels is None else _in_order(labels, order),
+            None if labels is None else as_labels(labels, len(order))[order],
             target_names=target_names,
             north=None if north is None else "top",
             units=_units(frames),
@@ -488,11 +488,3 @@ def _check(columns, times, north):
     if north not in (None, "top", "bottom"):
         raise ValueError(f"north must be 'top', 'bottom' or None, got {north!r}.")
     return columns, times
-
-
-def _in_order(labels, order):
-    """Return labels in the order of time."""
-    check_unmasked(labels, "labels")
-    labels = np.asarray(labels)
-    check_length(labels, len(order))
-    return labels[order]

@@ -183,11 +183,14 @@ def _of_one_instrument(table, instrument):
 def _what_there_is(rows, site):
     """Return a sentence on the nights of a site, or on the sites, for a message."""
     from sksimclr.archive._catalogue import sites_and_dates
+    from sksimclr.archive._schemas import UNKNOWN
 
     found = sites_and_dates(rows)
-    dates = sorted(date for place, date in found if place == site)
+    dates = sorted({date for place, date in found if place == site} - {UNKNOWN})
     if dates:
         return f"It has {len(dates)} dates of it, {dates[0]} to {dates[-1]}."
+    if (site, UNKNOWN) in found:
+        return "It does not know when its frames of it were taken."
     return f"It has sites {sorted({place for place, _ in found})}."
 
 

@@ -128,8 +128,9 @@ class OccurrenceDisplay:
         self.ax_ = self.axes_[0]
         self.figure_ = self.ax_.figure
         percent = 100 * self.fractions
-        style = {"cmap": "viridis", "vmin": 0, "vmax": np.nanmax(percent)}
-        style |= image_kw or {}
+        style = {"cmap": "viridis"} | (image_kw or {})
+        if "norm" not in style:
+            style = {"vmin": 0, "vmax": np.nanmax(percent)} | style
         for panel, values, title in zip(self.axes_, percent, titles, strict=False):
             image = _draw(panel, values[part], title, style)
         seen = np.where(n_frames > 0, n_frames, np.nan)
@@ -184,8 +185,9 @@ class OccurrenceDisplay:
         n_frames = np.sum(self.counts, axis=0)
         if not self._is_full(n_frames).any():
             raise ValueError(
-                f"OccurrenceDisplay shows hours with min_frames={self.min_frames} "
-                f"labelled frames, and the fullest has {n_frames.max()}."
+                "OccurrenceDisplay shows hours with at least min_frames="
+                f"{self.min_frames or 1} labelled frames, and the fullest has "
+                f"{n_frames.max()}."
             )
 
     @classmethod
@@ -343,7 +345,7 @@ def _n_columns_of(axes):
 
 def _draw(ax, values, title, style):
     """Show values of months and hours, blank where they are NaN."""
-    image = ax.imshow(np.ma.masked_invalid(values), aspect="auto", **style)
+    image = ax.imshow(np.ma.masked_invalid(values), **({"aspect": "auto"} | style))
     ax.set_title(title, fontsize=LABEL_SIZE)
     return image
 

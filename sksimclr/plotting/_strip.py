@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sksimclr._estimators.labels import is_missing
 from sksimclr._images.images import check_unmasked
 from sksimclr.plotting._shared import COLORS, TEXT_SIZE, group_labels, text_width
 
@@ -36,10 +37,8 @@ def frame_classes(labels, n_frames, target_names):
     >>> frame_classes(["arc", None, "moon"], 3, None)
     (array([ 0, -1,  1]), ['#0072b2', '#e69f00'], ['arc', 'moon'])
     """
-    check_unmasked(labels, "labels")
-    labels = np.asarray(labels)
-    check_length(labels, n_frames)
-    known = np.array([each is not None and each == each for each in labels], bool)
+    labels = as_labels(labels, n_frames)
+    known = np.array([not is_missing(each) for each in labels], bool)
     numbers = np.full(n_frames, -1)
     if not known.any():
         return numbers, [], []
@@ -131,10 +130,14 @@ def _class_color(number):
     return to_hex(rgb)
 
 
-def check_length(labels, n_frames):
-    """Raise a ValueError unless there is one label per frame."""
+def as_labels(labels, n_frames):
+    """Return labels as an array; raise a ValueError unless there is one per frame."""
+    check_unmasked(labels, "labels")
+    # of lists, NumPy would make strings of a NaN among strings
+    labels = np.asarray(labels, object if isinstance(labels, (list, tuple)) else None)
     if labels.shape != (n_frames,):
         raise ValueError(
             f"KeogramDisplay needs one label per frame: expected {n_frames} in labels, "
             f"got shape {labels.shape}."
         )
+    return labels

@@ -129,10 +129,68 @@ def test_names_translate(catalogue):
     assert compare_labels(folder, theirs, names=names).agreement == 1
 
 
+@pytest.mark.parametrize("form", ["texts", "zones", "series", "Arrow"])
+@pytest.mark.filterwarnings("error")
+def test_gaps_do_not_count(catalogue, form):
+    """Of times and labels, in all forms that they come in; nor are there warnings."""
+    folder, ours = catalogue
+    rows = ours.iloc[:4]
+    times = [str(time) for time in rows["time"]]
+    table = {"site": rows["site"].tolist(), "time": times, "label": ["a", "a", "", "a"]}
+    table["time"][1] = {"series": np.nan, "Arrow": None}.get(form, "")
+    table["label"][3] = None if form == "Arrow" else np.nan
+    if form == "zones":
+        texts = [
+            f"{time.tz_localize('UTC').tz_convert('-06:00')}" for time in rows["time"]
+        ]
+        table["time"] = [texts[0], None, *texts[2:]]
+    table = {"series": pd.DataFrame, "Arrow": pa.table}.get(form, dict)(table)
+    found = compare_labels(folder, table, names={"a": rows["label"].iloc[0]})
+    assert (found.n_frames, found.n_only_theirs, found.agreement) == (1, 0, 1.0)
+    assert found.confusion.tolist() == [[[1]]]
+
+
+@pytest.mark.parametrize("dtype", [int, float, "Int64"])
+def test_labels_may_be_numbers(catalogue, dtype):
+    """Which a gap makes floats of; names translate them as they are."""
+    folder, ours = catalogue
+    classes = sorted(set(ours["label"]))
+    codes = pd.Series([classes.index(name) for name in ours["label"]], dtype=dtype)
+    if dtype is not int:
+        codes[0] = None
+    theirs = ours[["site", "time"]].assign(label=codes.to_numpy(object))
+    found = compare_labels(folder, theirs, names=dict(enumerate(classes)))
+    assert (found.n_frames, found.agreement) == (codes.notna().sum(), 1.0)
+
+
+def test_any_tolerance_goes(catalogue):
+    """A large one too."""
+    theirs = {"site": ["gill"], "time": ["1999-01-01"], "label": ["arc"]}
+    assert compare_labels(catalogue[0], theirs, tolerance=np.inf).n_frames == 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"table": {"site": [], "time": []}}, r"table has no columns \['label'\]"),
+        (
+            {
+                "table": {
+                    "site": ["gill"],
+                    "time": ["2014-01-01"] * 2,
+                    "label": ["a"] * 2,
+                }
+            },
+            "Columns of the table differ in length: {'site': 1, 'time': 2",
+        ),
+        (
+            {"table": {"site": ["gill"], "time": ["at noon"], "label": ["a"]}},
+            "'time' of the table must be dates and times.*\"at noon\"",
+        ),
+        (
+            {"table": {"site": ["gill"], "time": [1394431200.0], "label": ["a"]}},
+            "'time' of the table must be dates and times.*numbers",
+        ),
         ({"tolerance": -1}, "tolerance must be at least 0 seconds, got -1"),
     ],
 )

@@ -60,6 +60,18 @@ def write_minute(archive, images, start=START, site="gill"):
     return write_pgm(archive / frame_name(start, site, ".pgm"), images, times, site)
 
 
+def test_site_that_is_not_utf_8_is_escaped(pipeline, tmp_path, monkeypatch):
+    """A reader may have it from the name of a folder."""
+    frames = Frames(archives.make_frames(), site="g\udcff")
+    monkeypatch.setattr(readers, "_READERS", readers._READERS.copy())
+    register_reader(".odd", lambda path: frames)
+    (tmp_path / "a.odd").touch()
+    run = label(pipeline, tmp_path / "a.odd", tmp_path / "catalogue")
+    assert run.n_failures == 0
+    sites = read_catalogue(tmp_path / "catalogue")["site"].to_pylist()
+    assert sites == [r"g\udcff"] * len(frames)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
 def test_names_that_are_not_utf_8_are_labelled(pipeline, tmp_path):
     """Their text in the catalogue names them, and no other file."""

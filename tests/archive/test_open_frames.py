@@ -91,6 +91,10 @@ def test_form_is_that_of_an_array(store):
         (7, slice(2, 5)),
         (np.array([9, 2]), Ellipsis),
         Ellipsis,
+        (),
+        (Ellipsis, slice(2, 5)),
+        np.array(-3),
+        (np.array(3), 2),
     ],
 )
 def test_rows_are_those_of_the_array(store, key):
@@ -101,6 +105,18 @@ def test_rows_are_those_of_the_array(store, key):
     assert type(found) is np.ndarray and found.dtype == np.uint8
     assert found.shape == expected.shape and (found == expected).all()
     assert found.flags.writeable
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1"])
+def test_rows_may_be_of_a_small_type(tmp_path, dtype):
+    """Which does not hold the number of frames."""
+    np.save(tmp_path / "some.npy", make_frames(300))
+    pack(tmp_path / "some.npy", tmp_path / "store")
+    store = open_frames(tmp_path / "store")
+    rows = np.array([3, 100, 7], dtype)
+    if dtype[0] == "i":
+        rows = -rows
+    assert (store[rows] == store[:][rows.astype(int)]).all()
 
 
 def shards_of(store):
@@ -266,12 +282,14 @@ def spoil_header(path, **fields):
         {"dtype": "|O"},
         {"format": "x"},
         {"format": 99},
+        {"format": 99, "preprocessor": {"size": 8, "other": 1}, "dtype": "int4"},
     ],
 )
 def test_header_that_says_something_else_is_named(copy, fields):
     """Before anything else is read."""
     spoil_header(copy, **fields)
-    with pytest.raises(ValueError, match=r"_store\.json' (is damaged|has format 99)"):
+    what = "has format 99" if fields.get("format") == 99 else "is damaged"
+    with pytest.raises(ValueError, match=rf"_store\.json' {what}"):
         open_frames(copy)
 
 

@@ -417,6 +417,8 @@ def test_failures_are_read_again_on_request(archive, tmp_path):
         ({"quality": []}, "quality must be"),
         ({"every": 0}, "every"),
         ({"per_night": 0}, "per_night"),
+        ({"n_threads": 0}, "n_threads"),
+        ({"part_bytes": 0}, "part_bytes"),
     ],
 )
 def test_parameters_are_checked(archive, tmp_path, params, message):

@@ -189,6 +189,16 @@ def test_key_of_the_labels_is_that_of_the_catalogue(folder, tmp_path):
     assert a == b != c
 
 
+def test_labels_that_pages_were_given_are_told_apart(folder, tmp_path):
+    """So that a browser takes them over once."""
+    row = read_catalogue(folder / "out").slice(0, 1).to_pylist()[0]
+    for name, label in (("a", "arc"), ("b", "arc"), ("c", "haze")):
+        labels = [(row["file"], row["frame"], label)]
+        write_review(folder / "out", tmp_path / f"{name}.html", n=3, labels=labels)
+    a, b, c = (data_of(tmp_path / f"{name}.html")["given"] for name in "abc")
+    assert a == b != c
+
+
 def test_page_asks_for_nothing_and_runs_its_own_script_alone(folder, tmp_path):
     """Its policy has the hashes of its style and script, and allows nothing else."""
     write_review(folder / "out", tmp_path / "a.html", n=3)
@@ -289,7 +299,7 @@ def test_no_frame_without_a_label_is_an_error(folder, tmp_path):
     """There is nothing to do."""
     rows = read_catalogue(folder / "out").to_pylist()
     labels = [(row["file"], row["frame"], "arc") for row in rows]
-    with pytest.raises(ValueError, match="there are only 0 frames"):
+    with pytest.raises(ValueError, match="out' has no frame left to label"):
         write_review(folder / "out", tmp_path / "a.html", labels=labels)
 
 
@@ -383,6 +393,13 @@ def classes_of(page):
     return data_of(page.path)["classes"]
 
 
+def wait_for(condition):
+    """Wait until something is so, for 20 seconds at most."""
+    end = time.monotonic() + 20
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
 def test_labels_go_from_keys_to_a_model(page, folder, tmp_path):
     """Keys, undo, a closed tab, a saved table, and a model that is trained from it."""
     names = classes_of(page)
@@ -398,15 +415,15 @@ def test_labels_go_from_keys_to_a_model(page, folder, tmp_path):
     page.browser.close()
     page.browser.switch_to.window(new)
     page.browser.get(page.path.as_uri())
+    wait_for(page.labels)  # the tabs are processes
     assert page.labels() == expected
     page.browser.execute_cdp_cmd(
         "Browser.setDownloadBehavior",
         {"behavior": "allow", "downloadPath": str(tmp_path)},
     )
     page.press("s")
-    table, end = tmp_path / "labels.csv", time.monotonic() + 20
-    while not table.exists() and time.monotonic() < end:
-        time.sleep(0.02)
+    table = tmp_path / "labels.csv"
+    wait_for(lambda: table.exists() and table.stat().st_size)
     files = sorted((folder / HOSTILE).glob("*.pgm"))
     found = {
         (str(path), frame): label.name
@@ -524,6 +541,24 @@ def test_missing_frames_cannot_be_labelled(browser, own):
     page.press(*["1"] * len(usable))
     assert sorted(page.labels()) == sorted(usable)
     assert page.find("#count")[0].text == "15 of 15 labelled."
+
+
+def test_corrections_outlast_the_labels_that_a_page_was_given(
+    browser, folder, tmp_path
+):
+    """Also those that were made on another page of the catalogue."""
+    row = read_catalogue(folder / "out").slice(0, 1).to_pylist()[0]
+    frame = [row["file"], row["frame"]]
+    labels = [(*frame, "haze")]
+    write_review(folder / "out", tmp_path / "a.html", n=3, labels=labels)
+    page = Page(browser, tmp_path / "a.html")
+    assert page.script("return rows()") == [[*frame, "haze"]]
+    key = f"sksimclr review {data_of(page.path)['key']}"
+    page.script(
+        "localStorage.setItem(...arguments)", key, json.dumps([[*frame, "arc"]])
+    )
+    browser.refresh()
+    assert page.script("return rows()") == [[*frame, "arc"]]
 
 
 def test_page_without_guesses_works(browser, folder, tmp_path):

@@ -9,7 +9,9 @@ from archive_files import frame_name, frame_times, write_pgm
 from archives import N_FRAMES, SIZE, fitted_pipeline, write_archive
 from numpy.testing import assert_array_equal
 from scipy.spatial.distance import cdist
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from sksimclr.archive import _suggest, label_archive, read_catalogue, suggest
 
@@ -281,6 +283,18 @@ def test_catalogue_is_thinned_in_stretches_whatever_the_batches(
     monkeypatch.setattr(_suggest, "_BATCH_ROWS", batch_rows)
     monkeypatch.setattr(_suggest, "_CANDIDATES", 10)  # of 35 rows, every fourth
     assert set(frames_of(suggest(folder / "out", 8))) == expected
+
+
+def test_catalogue_of_one_class_gives_typical_frames(folder, tmp_path):
+    """Of which nothing is in doubt."""
+    pipeline = make_pipeline(*fitted_pipeline()[:-1], DummyClassifier())
+    pipeline[-1].fit(np.zeros((1, 8)), ["arc"])
+    label_archive(pipeline, folder / "archive", tmp_path / "out", embeddings=True)
+    rows = _suggest.open_rows(tmp_path / "out").to_table()
+    rows = rows.filter(rows["embedding"].is_valid())
+    expected = suggest(np.array(rows["embedding"].to_pylist(), np.float16), 4)
+    found = suggest(tmp_path / "out", 4)
+    assert frames_of(found) == [frames_of(rows)[row] for row in expected]
 
 
 def test_catalogue_without_classes_gives_typical_frames(folder):

@@ -715,6 +715,38 @@ def test_files_are_named_by_as_much_as_is_needed(tree, tmp_path):
     assert names_of(labels, tree) == {(2, 0): "p", (0, 1): "q", (1, 2): "r"}
 
 
+def test_many_files_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    """Each is looked up once, not once for every row."""
+    files = [tmp_path / f"{night:03}" / "frame.pgm" for night in range(100)]
+    for file in files:
+        file.parent.mkdir()
+        file.touch()
+    resolve, resolved = Path.resolve, []
+
+    def counting(path, *args, **kwargs):
+        resolved.append(path)
+        return resolve(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "resolve", counting)
+    rows = [f"{f.relative_to(tmp_path)},0,{'pq'[k % 2]}" for k, f in enumerate(files)]
+    labels = read_labels(write_labels(tmp_path / "l.csv", rows), files)
+    assert [labels[file][0].name for file in files] == 50 * ["p", "q"]
+    assert len(resolved) < 3 * len(files)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_links_have_their_own_names(tmp_path):
+    """Of archives whose files lie somewhere else, under names that say nothing."""
+    links = [tmp_path / "sky" / name for name in ("a.pgm", "b.pgm", "c.pgm")]
+    links[0].parent.mkdir()
+    for number, link in enumerate(links):
+        (tmp_path / f"key{number}").touch()
+        link.symlink_to(tmp_path / f"key{number}")
+    rows = ["a.pgm,0,p", "sky/b.pgm,0,q", f"{links[2]},0,r"]
+    labels = read_labels(write_labels(tmp_path / "l.csv", rows), links)
+    assert names_of(labels, links) == {(0, 0): "p", (1, 0): "q", (2, 0): "r"}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -722,6 +754,7 @@ def test_files_are_named_by_as_much_as_is_needed(tree, tmp_path):
         "\ufefflabel;file;note\r\np;b.pgm;;\r\nq;x/a.pgm;\r\n",  # of a spreadsheet
         "file\tframe\tlabel\nb.pgm\t\tp\nx/a.pgm\t0\tq",
         'file, label\n"b.pgm", p\n\nb.pgm, p\nx/a.pgm, q\n,\n',
+        "file,frame,label\nb.pgm,,p\nx/a.pgm,0.0,q\n",  # of pandas
     ],
 )
 def test_tables_come_in_many_forms(text, tree, tmp_path):
@@ -748,6 +781,7 @@ def test_tables_come_in_many_forms(text, tree, tmp_path):
             ["b.pgm,1,p", "", "b.pgm,1,q"],
             "line 4: frame 1 .* is 'q', but line 2 says 'p'",
         ),
+        (["b.pgm,0.5,p", "b.pgm,nan,q"], "got '0.5'; line 3: .* got 'nan'"),
         (["b.pgm,-1,p", "b.pgm,x,q"], "got '-1'; line 3: .* integer >= 0, got 'x'"),
         (["c.pgm,0,p"] * 7, "7 row.*line 6: .*; and 2 more"),
         (["b.pgm,0,p", "b.pgm,1,p"], "at least two different labels, got only 'p'"),

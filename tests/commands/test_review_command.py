@@ -73,6 +73,15 @@ def test_second_round_goes_on_with_the_table(folder, capsys):
     assert len(data["frames"]) == 27 and not pairs(rows[:3]) & pairs(data["frames"])
 
 
+@pytest.mark.parametrize("label", ["arc", ""])
+def test_table_may_have_one_class_or_none(folder, label):
+    """So far; it is `train` that needs two."""
+    file = read_catalogue("catalogue")["file"][0].as_py()
+    (folder / "labels.csv").write_text(f"file,frame,label\n{file},0,{label}\n")
+    assert review("--labels", "labels.csv") == 0
+    assert data_of(folder)["labels"] == ([[file, 0, label]] if label else [])
+
+
 def test_files_that_have_gone_are_failures(folder, capsys):
     """The exit code says so, and the report names them."""
     gone = min((folder / "files").glob("*.pgm"))

@@ -1,6 +1,12 @@
 """Frames in FITS files, against what astropy reads and writes."""
 
 import gzip
+import multiprocessing
+import sys
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import numpy as np
 import pytest
@@ -68,6 +74,12 @@ def test_compressed_files(tmp_path, images):
     [
         ({"DATE_OBS": "2015-10-07T08:23:51.743"}, "2015-10-07T08:23:51.743"),
         ({"DATE_OBS": "2015-10-07 08:23:51"}, "2015-10-07T08:23:51"),
+        ({"DATE_OBS": "2015-10-07T08:23:51 UTC"}, "2015-10-07T08:23:51"),
+        ({"DATE_OBS": "2015-10-07T08:23:51+00:00"}, "2015-10-07T08:23:51"),
+        (
+            {"DATE_OBS": "", "OBSDATE": "2015-10-07T08:23:51"},
+            "2015-10-07T08:23:51",
+        ),
         ({"DATE_OBS": "2015-10-07", "TIME_OBS": "08:23:51.5"}, "2015-10-07T08:23:51.5"),
         ({"OBSDATE": "2015-10-07", "OBSSTART": "08:23:51"}, "2015-10-07T08:23:51"),
         ({"DATE_OBS": "7/10/15"}, "2001-02-03T04:05"),
@@ -82,12 +94,33 @@ def test_header_tells_the_time(tmp_path, images, header, time):
 
 @pytest.mark.parametrize(
     ("site", "found"),
-    [("PKR", "pkr"), ("Poker Flat Research Range", "gill"), (7, "gill")],
+    [
+        ("PKR", "pkr"),
+        ("Poker Flat Research Range", "gill"),
+        (7, "gill"),
+        (fits.card.UNDEFINED, "gill"),
+    ],
 )
 def test_header_tells_the_site(tmp_path, images, site, found):
     """If it is a code."""
     path = write(tmp_path / "20010203_0405_gill.fits", images[0], SITE=site)
     assert read_frames(path).site == found
+
+
+@pytest.mark.parametrize(
+    ("header", "instrument"),
+    [
+        ({"INSTRUME": "ASI", "FILTWAV": "0558"}, "ASI, 558 nm"),
+        ({"INSTRUME": "ASI", "FILTWAV": 630.0}, "ASI, 630 nm"),
+        ({"INSTRUME": "", "CAMERA": "Andor", "FILTWAV": 557.7}, "Andor, 557.7 nm"),
+        ({"CAMERA": "Andor", "FILTER": "green", "FILTWAV": "none"}, "Andor, green"),
+        ({"INSTRUME": fits.card.UNDEFINED, "FILTER": fits.card.UNDEFINED}, ""),
+    ],
+)
+def test_header_tells_the_instrument(tmp_path, images, header, instrument):
+    """By the entries that say something."""
+    path = write(tmp_path / "a.fits", images[0], **header)
+    assert read_frames(path).instrument == instrument
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8"])
@@ -130,6 +163,43 @@ def test_checksums_are_looked_at(tmp_path, images):
     data[2880 + 7] ^= 1
     (tmp_path / "a.fits").write_bytes(data)
     assert "verification failed" in read_frames(tmp_path / "a.fits").damage
+
+
+def test_threads_do_not_mix_up_what_is_damaged(tmp_path, images):
+    """And leave Python's warnings as they were."""
+    for number in range(8):
+        path = tmp_path / f"{number}.fits"
+        fits.PrimaryHDU(images).writeto(path, checksum=True)
+        data = bytearray(path.read_bytes())
+        data[2880 + 7] ^= number % 2
+        path.write_bytes(data)
+    before = list(warnings.filters), warnings._showwarnmsg_impl
+
+    def is_damaged(number):
+        return read_frames(tmp_path / f"{number}.fits").damage != ""
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(is_damaged, 50 * [*range(8)]))
+    assert found == 50 * [False, True, False, True, False, True, False, True]
+    assert (list(warnings.filters), warnings._showwarnmsg_impl) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_forks_can_read_whatever_threads_do(tmp_path, images):
+    """While one is reading, too."""
+    path, is_reading = write(tmp_path / "a.fits", images), threading.Event()
+
+    def read_slowly():
+        with module._catching:
+            is_reading.set()
+            sleep(0.2)
+
+    thread = threading.Thread(target=read_slowly)
+    thread.start()
+    is_reading.wait()
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert len(pool.apply_async(read_frames, [path]).get(30)) == 1
+    thread.join()
 
 
 @pytest.mark.parametrize("width", ["90000000000", "9000000000000000000"])

@@ -1,5 +1,6 @@
 """Frames in HDF5 files of TREx, also damaged ones, with which the library crashes."""
 
+import multiprocessing
 import sys
 import threading
 
@@ -146,3 +147,22 @@ def test_without_h5py_it_says_what_to_install(tmp_path, images, monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="x.h5.*h5py"):
         read_frames(path)
+
+
+def first_value(path):
+    """Return a pixel of a file."""
+    return int(read_frames(path).images[0, 0, 0, 0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_forks_get_answers_of_their_own(tmp_path):
+    """Not those to the process that had read a file before them, nor do they end it."""
+    paths = [tmp_path / f"{k}.h5" for k in range(8)]
+    for k, path in enumerate(paths):
+        write(path, np.full((2, 6, 7, 3), k + 1, np.uint8))
+    assert first_value(paths[3]) == 4
+    before = module._local.process._running
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        found = pool.map_async(first_value, 4 * paths, chunksize=1).get(30)
+    assert found == 4 * list(range(1, 9))
+    assert first_value(paths[5]) == 6 and module._local.process._running is before

@@ -60,8 +60,9 @@ def test_frames_come_in_order_with_their_times(path, images):
 
 
 def test_what_is_no_image_is_passed_over(tmp_path, images):
-    """Links above all, and nothing is written."""
+    """Links above all, and what systems hide; and nothing is written."""
     members = {"x/": b"", "readme.txt": b"hello", "link.png": None}
+    members |= {f"x/._{NAMES[0]}": b"\0\5\x16\7", ".a.png": png(images[1])}
     path = write(tmp_path / "a.png.tar", members | {f"x/{NAMES[0]}": png(images[0])})
     np.testing.assert_array_equal(read_frames(path).images, images[:1])
     with pytest.raises(UnreadableFileError, match=r"b.png.tar.*no PNG image"):

@@ -387,6 +387,16 @@ def test_no_frame_has_a_label(images, times):
     assert set(strip_colors(display, times)) == {"#ffffff"} and not legend_of(display)
 
 
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_labels_may_be_a_list_with_gaps(images, times, missing):
+    """Which are no class, although NumPy makes a text of a NaN among texts."""
+    labels = ["arc", missing] * 10
+    display = KeogramDisplay.from_frames(images, times, labels)
+    again = KeogramDisplay(display.columns, display.times, labels).plot()
+    assert [*legend_of(display)] == [*legend_of(again)] == ["arc"]
+    assert strip_colors(display, times[1:2]) == ["#ffffff"]
+
+
 def test_sixteen_classes_differ_in_colour(images, times):
     """And more are an error."""
     display = KeogramDisplay.from_frames(images, times, np.arange(20) % 16)
@@ -964,6 +974,14 @@ def test_night_errors(night, change, message):
     assert plt.get_fignums() == []
 
 
+def test_frames_without_a_time_are_in_no_night(tmp_path):
+    """Which the error says."""
+    row = {"time": None, "label": "arc", "site": "gill", "date": "unknown"}
+    catalogue = write_catalogue(tmp_path / "catalogue", [row])
+    with pytest.raises(ValueError, match="does not know when its frames of it were"):
+        KeogramDisplay.from_catalogue(catalogue, "gill", "2014-03-10")
+
+
 def test_files_that_are_no_longer_as_they_were(night, images, times):
     """Gone, shorter, of another size, damaged: the error names the file."""
     catalogue, _ = night
@@ -1126,6 +1144,14 @@ def test_occurrence_is_what_counting_row_by_row_gives(tmp_path, rows, by):
     assert found == slowly(rows, by) and len(keys) == len(found)
     order = [tuple((value is None, value or 0) for value in key[:-1]) for key in keys]
     assert order == sorted(order)
+
+
+def test_all_frames_of_a_catalogue_of_embeddings_are_counted(tmp_path):
+    """Together, when nothing is asked for to tell them apart."""
+    rows = rows_of("a.pgm", START + np.arange(3) * MINUTE, [None] * 3)
+    rows = [{k: v for k, v in row.items() if k != "label"} for row in rows]
+    catalogue = write_catalogue(tmp_path / "c", rows, classes=None)
+    assert occurrence(catalogue, by=[]).to_pylist() == [{"n_frames": 3}]
 
 
 def test_magnetic_hour_is_the_angle_to_the_sun(tmp_path):
@@ -1313,6 +1339,10 @@ def test_classes_share_one_scale_of_colours(rng):
     assert {ax.images[0].get_clim() for ax in display.axes_[:-1]} == {(0, top)}
     other = OccurrenceDisplay(display.counts, NAMES).plot(image_kw={"vmax": 50})
     assert other.ax_.images[0].get_clim() == (0, 50)
+    style = {"norm": LogNorm(1, 90), "aspect": "equal"}
+    other = OccurrenceDisplay(display.counts, NAMES).plot(image_kw=style)
+    assert other.ax_.images[0].norm is style["norm"]
+    assert other.ax_.get_aspect() == 1
 
 
 def test_hours_with_few_frames_are_blank():
@@ -1393,7 +1423,7 @@ def test_panels_on_given_axes(rng):
         ({"hour": "solar"}, r"hour must be one of \['hour', 'magnetic_hour'\]"),
         ({"min_frames": 0}, "min_frames == 0"),
         ({"min_frames": 601}, "min_frames=601 labelled frames, and the fullest has 6"),
-        ({"counts": np.zeros((6, 12, 24), int)}, "the fullest has 0"),
+        ({"counts": np.zeros((6, 12, 24), int)}, "min_frames=1 .* the fullest has 0"),
     ],
 )
 def test_occurrence_display_errors(change, message):
