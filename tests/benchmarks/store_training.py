@@ -3,8 +3,9 @@
 Run as ``python tests/benchmarks/store_training.py STORE``. STORE is what `pack_frames`
 has written, or a folder of .npy files of frames (n, H, W). Printed are the milliseconds
 for a batch from the store and from memory, in turns (--batches of the same frames, many
-times), by the clock and of all cores together, which others disturb less; then the private memory of a process (Linux) along an epoch of all frames, or
-of --batches-of-epoch.
+times), by the clock and of all cores together, which others disturb less; then
+the private memory of a process (Linux) along an epoch of all frames, or of
+--batches-of-epoch.
 """
 
 import argparse
