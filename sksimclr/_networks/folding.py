@@ -8,9 +8,10 @@ and the sum of a residual block on the way.
 from __future__ import annotations
 
 import copy
+import math
 import platform
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +31,16 @@ _CAN_PACK = (
     and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
     and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    and hasattr(torch.ops.mkldnn, "_convolution_pointwise_")
     and hasattr(torch.ops.mkldnn._convolution_pointwise, "binary")
 )
 _IN_BLOCKS = {  # of torchvision: each convolution and its batch normalisation
     BasicBlock: (("conv1", "bn1"), ("conv2", "bn2")),
     Bottleneck: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
 }
+_IN_PLACE = {torch.ops.aten.add_.Tensor, torch.ops.aten.relu_.default}
 _MOST_COLOURS = 4  # channels of the input of a network's first convolution
+_FIRST_BYTES = 1 << 21  # of its maps at a time, as long as pooling does not follow
 
 
 def inference_copy(
@@ -95,6 +99,8 @@ class _Change:
         Shape of what it is given, if it is a convolution whose weights may be packed.
     relu, pool : str or None
         Names of the ReLU, and of the max pooling behind it, that it may do as well.
+    n_reads : int
+        Of what it is given, by anything; not counting what is done to it in place.
     """
 
     layer: str
@@ -102,6 +108,7 @@ class _Change:
     input_shape: tuple[int, ...] | None = None
     relu: str | None = None
     pool: str | None = None
+    n_reads: int = 0
 
 
 def _copy(network: nn.Module) -> nn.Module:
@@ -135,7 +142,9 @@ def _find_changes(network: nn.Module, shape: tuple[int, ...]) -> list[_Change]:
             return []  # some refuse to be copied
         empty = empty.to("meta")
         with _Trace(empty) as trace, torch.inference_mode():
-            trace.count(empty(torch.empty(shape, device="meta")))
+            images = torch.empty(shape, device="meta")
+            trace.count(images)  # others have them, too
+            trace.count(empty(images))
             changes: list[_Change] = trace.changes()
     except Exception:  # anything may go wrong in a stranger's code without values
         return []
@@ -165,6 +174,7 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, network: nn.Module):
         super().__init__()  # type: ignore[no-untyped-call]
         self._n_uses: Counter[int] = Counter()
+        self._n_reads: Counter[int] = Counter()  # of a memory, through any tensor
         self._calls: dict[str, list[_Call]] = {}
         self._tensors: list[Any] = []  # kept, so that no id is given to another one
         for name, layer in network.named_modules():
@@ -177,6 +187,8 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Run an operation of torch."""
         self.count((args, kwargs))
+        if func in _IN_PLACE:
+            self._n_reads[_memory(args[0])] -= 1
         if func is torch.ops.aten.batch_norm.default:  # slow without values
             result = torch.empty_like(args[0])
         else:
@@ -188,6 +200,7 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Count a use of every tensor in nested containers."""
         tensors = [leaf for leaf in tree_leaves(used) if isinstance(leaf, Tensor)]
         self._n_uses.update(map(id, tensors))
+        self._n_reads.update(map(_memory, tensors))
         self._tensors += tensors
 
     def changes(self) -> list[_Change]:
@@ -206,6 +219,7 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for name, call in once.items():
             if type(call.layer) in _N_DIMS and self._is_read_once(*call.tensors):
                 change = _Change(name, input_shape=_shape_to_pack_for(call))
+                change.n_reads = self._n_reads[_memory(call.given)]
                 if self._is_read_once(call.result) and _has_channels_second(call):
                     change.norm = norms.get(id(call.result))
                 change.relu = relus.get(id(once[change.norm or name].result))
@@ -243,6 +257,11 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._calls[name].append(_Call(layer, given, result, n_uses))
 
         return note
+
+
+def _memory(tensor: Tensor) -> int:
+    """Return what tensors that share their memory have in common."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _is_fixed_norm(layer: Any) -> bool:
@@ -343,9 +362,17 @@ class _Packed:
 
     def with_sum(self, images: Tensor, others: Tensor) -> Tensor:
         """Convolve, add others, and set what is negative to zero."""
-        result: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
-            images.float(),
-            others.float(),
+        operation = torch.ops.mkldnn._convolution_pointwise.binary
+        return self._with_sum(operation, images, others)
+
+    def with_sum_in_place(self, images: Tensor, others: Tensor) -> Tensor:
+        """Do the same in the memory of the others."""
+        operation = torch.ops.mkldnn._convolution_pointwise_.binary
+        return self._with_sum(operation, others, images)
+
+    def _with_sum(self, operation: Any, *maps: Tensor) -> Tensor:
+        result: Tensor = operation(
+            *(each.float() for each in maps),
             self._weight,
             self.bias,
             *self.settings,
@@ -383,14 +410,32 @@ def _first_layers(
     which needs no indices, is many times faster than that of torch.
     """
     weight = weight.contiguous()
+    n_values = len(weight) / math.prod(packed.settings[1])  # of maps, for each pixel
 
-    def run(images: Tensor) -> Tensor:
+    def run_some(images: Tensor) -> Tensor:
         blocked = images.float().contiguous().to_mkldnn()
         maps = _convolve(blocked, weight, packed.bias, packed.settings, "relu")
         maps = F.max_pool2d(maps, pool.kernel_size, pool.stride, pool.padding)
-        return maps.to_dense().contiguous(memory_format=torch.channels_last)
+        return maps.to_dense()
+
+    def run(images: Tensor) -> Tensor:
+        n_bytes = 4 * n_values * images[:, 0].numel()
+        results = map(run_some, images.chunk(math.ceil(n_bytes / _FIRST_BYTES)))
+        return _joined(results, len(images))
 
     return run
+
+
+def _joined(parts: Iterable[Tensor], n_images: int) -> Tensor:
+    """Return all maps in the memory format channels_last."""
+    maps, start = torch.empty(0), 0
+    for part in parts:
+        if not start:
+            shape = (n_images, *part.shape[1:])
+            maps = torch.empty(shape, memory_format=torch.channels_last)
+        maps[start : start + len(part)] = part
+        start += len(part)
+    return maps
 
 
 def _fuse_blocks(network: nn.Module, changes: dict[str, _Change]) -> None:
@@ -408,10 +453,14 @@ def _fuse_blocks(network: nn.Module, changes: dict[str, _Change]) -> None:
         norms = [f"{name}.{norm}" for _, norm in pairs]
         if [change and change.input_shape and change.norm for change in found] == norms:
             layers = [block.get_submodule(layer).forward for layer, _ in pairs]
-            block.forward = _block(layers, is_past=past is None)
+            # by the block alone: its first convolution, and the sum
+            is_own = past is not None or changes[f"{name}.conv1"].n_reads == 2
+            block.forward = _block(layers, past is None, is_own)
 
 
-def _block(layers: list[Any], is_past: bool) -> Callable[[Tensor], Tensor]:
+def _block(
+    layers: list[Any], is_past: bool, is_own: bool
+) -> Callable[[Tensor], Tensor]:
     """Return the forward of a block.
 
     Parameters
@@ -420,15 +469,18 @@ def _block(layers: list[Any], is_past: bool) -> Callable[[Tensor], Tensor]:
         Its convolutions, and at the end that of the images that go past them.
     is_past : bool
         The images go past them as they are.
+    is_own : bool
+        Nobody else needs what goes past them, so that the result may have its memory.
     """
     past = (lambda images: images) if is_past else layers.pop()
     *layers, last = layers
+    with_sum = last.with_sum_in_place if is_own else last.with_sum
 
     def run(images: Tensor) -> Tensor:
         maps = images
         for layer in layers:
             maps = layer.with_relu(maps)
-        result: Tensor = last.with_sum(maps, past(images))
+        result: Tensor = with_sum(maps, past(images))
         return result
 
     return run

@@ -133,7 +133,7 @@ def best_onnx_runtime(encoder, images):
 def ways_to_embed(simclr, images, has_compiler):
     """Return each way, the images in its batches, and the time to get it ready."""
     size, encoder = images.shape[1], simclr.encoder_
-    batch_size = default_batch_size(size, torch.device("cpu"))
+    batch_size = default_batch_size(size, torch.device("cpu"), encoder)
     first = seconds(simclr.transform, images)
     ready = max(0.0, first - seconds(simclr.transform, images))
     ways = {

@@ -16,14 +16,17 @@ from tiny import flat_encoder, tiny_encoder
 from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.models.resnet import BasicBlock
 
 from sksimclr._engine import embedding
 from sksimclr._engine.embedding import default_batch_size, embed
 from sksimclr._images.images import FileImages, Images, as_images
 from sksimclr._images.read_ahead import read_ahead
 from sksimclr._networks import folding
+from sksimclr._networks.encoders import make_encoder
 from sksimclr._networks.first_layer import set_channels
 from sksimclr._networks.folding import inference_copy
+from sksimclr._networks.readout import AllStages, MeanOverMirrors
 
 CPU = torch.device("cpu")
 
@@ -135,7 +138,7 @@ def test_resnet18_is_twenty_convolutions_and_a_mean():
     with Operations() as operations, torch.inference_mode():
         fast(pixels)
     names = [name.removesuffix("_").rpartition("::")[2] for name in operations.names]
-    assert names.count("_convolution_pointwise.binary") == 8
+    assert names.count("_convolution_pointwise_.binary") == 8
     assert names.count("_convolution_pointwise") == 12
     assert not {"relu", "add.Tensor", "max_pool2d_with_indices"}.intersection(names)
 
@@ -205,6 +208,107 @@ def test_blocks_that_were_changed_are_the_same(change, can_pack, monkeypatch):
     change(network)
     pixels = torch.rand(2, 1, 45, 45, generator=torch.Generator().manual_seed(0))
     assert_close(run_copy(network, pixels), run_plain(network, pixels))
+
+
+class AroundBlock(nn.Module):
+    """A block of a ResNet, which a function puts to use."""
+
+    def __init__(self, use):
+        super().__init__()
+        self.pool, self.block = nn.MaxPool2d(2), BasicBlock(4, 4)
+        self.use = use
+
+    def forward(self, images):
+        """Return rows of numbers."""
+        return self.use(self, images).flatten(1)
+
+
+def block_alone(network, images):
+    """Let nothing else see what the block is given."""
+    return network.block(network.pool(images))
+
+
+def block_of_other_memory_format(network, images):
+    """Give it channels that come first in memory."""
+    maps = network.pool(images).contiguous(memory_format=torch.contiguous_format)
+    return network.block(maps)
+
+
+def block_of_the_images(network, images):
+    """Give it what the network is given."""
+    return network.block(images)
+
+
+def block_beside(network, images):
+    """Read what it is given once more, afterwards."""
+    maps = network.pool(images)
+    return network.block(maps) + maps.sin()
+
+
+def block_beside_a_view(network, images):
+    """Read it through a view that was made before."""
+    maps = network.pool(images)
+    view = maps.flatten(2)
+    return network.block(maps).flatten(2) * view
+
+
+def block_of_a_part(network, images):
+    """Give it a part of what others read."""
+    maps = network.pool(images)
+    return network.block(maps[:, :, 1:]) + maps[:, :, 1:]
+
+
+def block_then_return(network, images):
+    """Return what it is given."""
+    maps = network.pool(images)
+    return torch.cat([network.block(maps), maps], 1)
+
+
+@pytest.mark.skipif(not folding._CAN_PACK, reason="not on this processor")
+@pytest.mark.parametrize(
+    ("use", "is_in_place"),
+    [
+        (block_alone, True),
+        (block_of_other_memory_format, True),
+        (block_of_the_images, False),
+        (block_beside, False),
+        (block_beside_a_view, False),
+        (block_of_a_part, False),
+        (block_then_return, False),
+    ],
+)
+def test_what_others_read_is_not_overwritten(use, is_in_place):
+    """A block has its sum in the memory of what it is given only if that is its own."""
+    network = trained(AroundBlock(use))
+    pixels = torch.rand(3, 4, 9, 9, generator=torch.Generator().manual_seed(0))
+    before = pixels.clone()
+    assert_close(run_copy(network, pixels), run_plain(network, pixels))
+    assert torch.equal(pixels, before)
+    fast = inference_copy(network, tuple(pixels.shape), CPU)
+    with Operations() as operations, torch.inference_mode():
+        fast(pixels)
+    suffix = "_" if is_in_place else ""
+    assert f"mkldnn::_convolution_pointwise{suffix}.binary" in operations.names
+
+
+@pytest.mark.parametrize("wrap", [AllStages, lambda network: network])
+def test_stages_and_mirrors_of_a_network_are_the_same(wrap):
+    """They see maps and images that blocks were given."""
+    network = MeanOverMirrors(wrap(trained(grey_resnet18())), "flips")
+    pixels = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert_close(run_copy(network, pixels), run_plain(network, pixels))
+
+
+@pytest.mark.skipif(not folding._CAN_PACK, reason="not on this processor")
+def test_first_layers_in_parts_have_the_same_bits(monkeypatch):
+    """Of any number of images, the last ones maybe fewer."""
+    network = trained(grey_resnet18())
+    pixels = torch.rand(7, 1, 40, 40, generator=torch.Generator().manual_seed(0))
+    expected = run_copy(network, pixels)
+    for n_together in (1, 2, 3, 100):
+        n_bytes = n_together * 4 * 64 * 20 * 20  # of maps
+        monkeypatch.setattr(folding, "_FIRST_BYTES", n_bytes)
+        assert_array_equal(run_copy(network, pixels), expected)
 
 
 class Block(nn.Module):
@@ -539,10 +643,17 @@ def test_all_images_are_embedded_in_order(n_images, rng):
 
 
 def test_batch_size_suits_the_size_of_the_images():
-    """A power of two on a CPU, one for all on a GPU."""
-    sizes = [default_batch_size(size, CPU) for size in (1, 64, 128, 224, 5000)]
-    assert sizes == [64, 64, 16, 8, 8]
-    assert default_batch_size(5000, torch.device("cuda")) == 256
+    """A power of two on a CPU, more in a slim ResNet; one for all on a GPU."""
+    slim = make_encoder("resnet18", n_channels=1, image_size=64, stem="auto", width=16)
+    expected = {
+        tiny_encoder(1): [64, 64, 16, 8, 8],
+        grey_resnet18(): [64, 64, 16, 8, 8],
+        AllStages(slim): [256, 256, 64, 16, 8],
+    }
+    for encoder, sizes in expected.items():
+        for image_size, size in zip((1, 64, 128, 224, 5000), sizes, strict=True):
+            assert default_batch_size(image_size, CPU, encoder) == size
+            assert default_batch_size(image_size, torch.device("cuda"), encoder) == 256
 
 
 class SmallMemory(nn.Module):

@@ -82,6 +82,12 @@ def other_data(network):
     network.layer1[1].bn1.bias.data = torch.ones(64)
 
 
+def other_strides(network):
+    """Let a weight read the bytes that it has in another order."""
+    weight = network.layer1[0].conv2.weight
+    weight.data = weight.data.transpose(2, 3)
+
+
 def flipped(network):
     """Keep all values of a weight, in another order."""
     weight = network.layer1[0].conv2.weight
@@ -119,6 +125,7 @@ CHANGES = [
     by_data,
     by_numpy,
     other_data,
+    other_strides,
     flipped,
     other_layer,
     other_stride,
@@ -267,21 +274,23 @@ def test_few_images_have_the_same_bits_in_every_call(network, rng):
         assert_array_equal(got, together[:n_images])
     (_, only), *others = kept._kept.values()
     assert not others
-    if isinstance(network, ByBatch):
-        assert only.copy.is_same_alone is False
+    same_sizes = () if isinstance(network, ByBatch) else (1, 2)
+    assert only.copy.same_sizes == same_sizes
 
 
 def test_few_images_run_alone(rng, monkeypatch):
-    """Once it is known that they may."""
+    """Or in smaller batches, once it is known that they may."""
     owner, sizes = Owner(), []
     network = nn.Sequential(nn.ReLU(), nn.Flatten())
     X = rng.random((3, 32, 32), np.float32)
     embed_with(owner, network, X, batch_size=32)
     (_, only) = kept._kept[id(owner)]
-    assert only.copy.is_same_alone
+    assert only.copy.same_sizes == (1, 4)
     run = only.copy.network
     only.copy.network = lambda images: sizes.append(len(images)) or run(images)
-    for n_images in (3, 1):
-        embed_with(owner, network, X[:n_images], batch_size=32)
-    embed_with(owner, network, np.repeat(X, 3, axis=0), batch_size=32)
-    assert sizes == [1, 1, 1, 1, 32]
+    many = np.repeat(X, 10, axis=0)
+    for n_images, expected in ((1, [1]), (3, [4]), (9, [4, 4, 4]), (30, [32])):
+        sizes.clear()
+        got = embed_with(owner, network, many[:n_images], batch_size=32)
+        assert sizes == expected
+        assert_array_equal(got, many[:n_images].reshape(n_images, -1))
