@@ -54,13 +54,13 @@ def run(args):
 
 def _folder(path):
     """Say which files of a folder can be read, and which are left out, and why."""
-    files, others = search(path)
+    files, left_out = search(path)
     endings = Counter(map(suffix_of, files))
     return {
         "kind": "folder",
         "n_files": len(files),
         "endings": dict(endings),
-        "left_out": {reason: len(names) for reason, names in others.items()} or None,
+        "left_out": left_out or None,
     }
 
 

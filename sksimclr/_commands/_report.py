@@ -96,7 +96,7 @@ def left_out_line(numbers):
 
     n, why = sum(numbers.values()), printable(left_out_text(numbers))
     which = f"{n} file{'s' * (n > 1)} of the folders {'are' if n > 1 else 'is'}"
-    return f"{which} left out: {why}. `sksimclr info FOLDER` counts them for each."
+    return f"{which} left out: {why}."
 
 
 def duration(seconds):

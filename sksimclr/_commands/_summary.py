@@ -21,8 +21,11 @@ def run(args):
         check_figure(args.figure)
     hour, sites = "magnetic_hour" if args.mlt else "hour", positions(args)
     classes = read_header(args.catalogue)["classes"]
-    where = ["site"] + ["instrument"] * _has_several_instruments(args.catalogue)
+    where = ["site"] + ["instrument"] * has_instruments(open_rows(args.catalogue))
     counts = occurrence(args.catalogue, by=[*where, hour], sites=sites).to_pylist()
+    if not _has_several_instruments(counts):
+        where = ["site"]
+        counts = [{k: v for k, v in c.items() if k != "instrument"} for c in counts]
     nights = nights_of(args.catalogue)
     cameras, hours = coverage_of_cameras(nights), hours_of_clocks(nights)
     failures = read_failures(args.catalogue).to_pylist()
@@ -51,12 +54,9 @@ def run(args):
     return Report(data, "\n".join(line for line in lines if line))
 
 
-def _has_several_instruments(catalogue):
+def _has_several_instruments(counts):
     """Tell whether a station has more than one, as far as that is known."""
-    if not has_instruments(open_rows(catalogue)):
-        return False
-    rows = occurrence(catalogue, by=["site", "instrument"]).to_pylist()
-    cameras = {(row["site"], row["instrument"]) for row in rows}
+    cameras = {(row["site"], row.get("instrument")) for row in counts}
     return len(cameras) > len({site for site, _ in cameras})
 
 

@@ -77,7 +77,7 @@ def _frames(args, image_size):
             )
         frames = stored_training_frames(args.files[0], args.labels)
         return frames, frames.n_files, {}
-    paths, others = search(args.files)
+    paths, left_out = search(args.files)
     files = [Path(path) for path in paths]
     labels = read_labels(args.labels, files) if args.labels else {}
     frames = read_training_frames(
@@ -88,7 +88,6 @@ def _frames(args, image_size):
         max_frames=args.max_frames,
         quiet=args.quiet,
     )
-    left_out = {reason: len(names) for reason, names in others.items()}
     return frames, len(files), left_out
 
 

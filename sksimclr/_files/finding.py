@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -70,37 +71,40 @@ def find_paths(where: Any) -> list[str]:
     return search(where)[0]
 
 
-def search(where: Any) -> tuple[list[str], dict[str, list[str]]]:
-    """Find files like :func:`find_files`, and those of folders that it leaves out.
+def search(where: Any) -> tuple[list[str], dict[str, int]]:
+    """Find files like :func:`find_files`, and count those that it leaves out.
 
     Returns
     -------
     found : list of str
         Absolute paths, sorted.
-    left_out : dict of str to list of str
-        Absolute paths for each reason, such as "a keogram", both in order.
+    left_out : dict of str to int
+        Number of files of the folders for each reason, such as "a keogram", sorted.
     """
     one = isinstance(where, (str, os.PathLike))
     found: set[str] = set()
-    others: dict[str, set[str]] = {}
+    reasons: dict[str, str] = {}
     for path in [where] if one else where:
         path = absolute(path)
         if os.path.isdir(path):
             for file, reason in _in_folder(path):
-                (others.setdefault(reason, set()) if reason else found).add(file)
+                if reason:
+                    reasons[file] = reason
+                else:
+                    found.add(file)
         elif os.path.exists(path):
             found.add(path)
         else:
             raise FileNotFoundError(f"There is no file or folder {path!r}.")
+    counts = Counter(reason for file, reason in reasons.items() if file not in found)
+    left_out = dict(sorted(counts.items()))
     if not found:
-        numbers = {reason: len(paths) for reason, paths in others.items()}
-        why = f" Left out: {left_out_text(numbers)}." if others else ""
+        why = f" Left out: {left_out_text(left_out)}." if left_out else ""
         raise ValueError(
             f"No file to read in {where!r}. Looked for names that end in "
             f"{', '.join(sorted(known_readers()))}, in all folders of it.{why}"
         )
-    named = {reason: sorted(others[reason] - found) for reason in sorted(others)}
-    return sorted(found), {reason: paths for reason, paths in named.items() if paths}
+    return sorted(found), left_out
 
 
 def left_out_text(numbers: Mapping[str, int]) -> str:

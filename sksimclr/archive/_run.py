@@ -48,7 +48,7 @@ def run_over(files, output, work, *, n_threads, part_bytes, retry_failures, verb
             check_scalar(value, name, Integral, min_val=1)
     began = time.monotonic()
     folder, kind = absolute(output), work.kind
-    paths, others = search(files)
+    paths, left_out = search(files)
     with locked(folder, kind):
         parts, n_to_do = [], []
         for _ in range(_N_ROUNDS):
@@ -75,7 +75,7 @@ def run_over(files, output, work, *, n_threads, part_bytes, retry_failures, verb
         "n_frames": sum(part.n_frames for part in parts),
         "n_failures": sum(part.n_failures for part in parts),
         "seconds": time.monotonic() - began,
-        "left_out": {reason: len(names) for reason, names in others.items()},
+        "left_out": left_out,
     }
 
 
