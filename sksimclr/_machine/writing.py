@@ -17,7 +17,7 @@ def temporary_path(path: Path) -> Path:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: Path | str) -> Iterator[None]:
     """Name a file in errors of the system that do not, such as that of a full disk."""
     try:
         yield

@@ -92,35 +92,38 @@ def read_shard(path, n_frames, rows, out, first_bytes):
     ValueError
         It has other frames, or ends before, or is no shard.
     """
-    pixels = memoryview(out.reshape(-1).view(np.uint8))
-    frame_bytes = out[:1].nbytes
-    try:
+    with naming(path):
         file = os.open(path, _FLAGS)
         try:
             if path not in first_bytes:
                 shape = (n_frames, *out.shape[1:])
                 first_bytes[path] = _first_byte(file, path, shape, out.dtype)
-            start, begin = first_bytes[path], 0
-            for end in range(1, len(rows) + 1):
-                if end < len(rows) and rows[end] == rows[end - 1] + 1:
-                    continue
-                wanted = pixels[begin * frame_bytes : end * frame_bytes]
-                place = start + rows[begin] * frame_bytes
-                while n_wanted := len(wanted):
-                    n_read = _read_at(file, wanted, place)
-                    if n_read == n_wanted:
-                        break
-                    if not n_read:
-                        why = f"it ends before frame {rows[end - 1]}"
-                        raise ValueError(_damaged(path, why))
-                    wanted, place = wanted[n_read:], place + n_read
-                begin = end
+            _read_rows(file, path, first_bytes[path], rows, out)
         finally:
             os.close(file)
-    except OSError as error:
-        if error.filename is None:
-            error.filename = path
-        raise
+
+
+def _read_rows(file, path, start, rows, out):
+    """Read rows of an open shard whose frames begin at a byte."""
+    pixels = memoryview(out.reshape(-1).view(np.uint8))
+    frame_bytes, begin = out[:1].nbytes, 0
+    for end in range(1, len(rows) + 1):
+        if end < len(rows) and rows[end] == rows[end - 1] + 1:
+            continue
+        wanted = pixels[begin * frame_bytes : end * frame_bytes]
+        if not _fill(wanted, file, start + rows[begin] * frame_bytes):
+            raise ValueError(_damaged(path, f"it ends before frame {rows[end - 1]}"))
+        begin = end
+
+
+def _fill(out, file, place):
+    """Read bytes from a place on into a buffer; tell whether there were as many."""
+    while len(out):
+        n_read = _read_at(file, out, place)
+        if not n_read:
+            return False
+        out, place = out[n_read:], place + n_read
+    return True
 
 
 def _read_at(file, out, place):
